@@ -1,0 +1,53 @@
+# A stranger's way in: `make demo` to see it, `make test` to trust it. Everything is installed into .venv.
+
+VENV ?= .venv
+WORKERS ?= logical
+MATRIX ?= all
+ARGS ?=
+
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-sqlite test-postgres lint format wheel-test matrix clean
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+$(READY): requirements.txt pyproject.toml .ci/find-python
+	python=$$(PYTHON="$(PYTHON)" sh .ci/find-python) && "$$python" -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	touch $@
+
+demo: $(READY) ## Seed a bank, then serve it until Ctrl-C (DATABASE_URL=postgres://… moves it to PostgreSQL)
+	@exec $(BIN)/python manage.py demo $(ARGS)
+
+test: test-sqlite test-postgres ## Run the whole suite on SQLite, then on PostgreSQL (ARGS="-k name" chooses)
+
+test-sqlite: $(READY) ## Run the suite on SQLite
+	TEST_DATABASE=sqlite $(PYTEST)
+
+test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if given, else a server started for it
+	TEST_DATABASE=postgres $(PYTEST)
+
+lint: $(READY) ## Check style, types, settings and migrations
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/python -W error manage.py check --fail-level WARNING
+	$(BIN)/python -W error manage.py makemigrations --check --dry-run
+
+format: $(READY) ## Put the code into the one style
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+wheel-test: $(READY) ## Build the wheel, install it into a clean venv and run the README's example there
+	$(BIN)/python .ci/wheel_test.py
+
+matrix: $(READY) ## Run the suite on the other Pythons of this machine with the newest Django (MATRIX=newest: one only)
+	$(BIN)/python .ci/matrix.py $(MATRIX)
+
+clean: ## Remove what was made here
+	rm -rf $(VENV) .venvs build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis staticfiles sent_mail
+	rm -f demo_bank.sqlite3 demo_bank.sqlite3-shm demo_bank.sqlite3-wal

