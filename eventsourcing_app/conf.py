@@ -1,0 +1,67 @@
+"""The ``EVENTSOURCING`` setting: one dict with typed defaults, read at each access so that overrides take effect."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Literal
+
+from django.conf import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from datetime import datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every key of ``EVENTSOURCING``, with its default."""
+
+    DATABASE: str = "default"
+    """Alias of the one database that holds the log, the event-sourced models and the projections."""
+
+    CLOCK: str | Callable[[], datetime] | None = None
+    """A callable, or its dotted path, that tells the time instead of the system clock. For demos and tests only."""
+
+    MAX_EVENT_BYTES: int = 256 * 1024
+    """Largest canonical text of one event's data, in bytes."""
+
+    MAX_EVENT_DEPTH: int = 32
+    """Deepest nesting of one event's data."""
+
+    DENIED_METADATA: tuple[str, ...] = ()
+    """Words that no key of the context may contain, besides those that are always refused (passwords, tokens, …)."""
+
+    RECORD_IP_ADDRESS: bool = False
+    """Whether the middleware stores the client's address (``REMOTE_ADDR``) with each event."""
+
+    RECORD_USER_AGENT: bool = False
+    """Whether the middleware stores the client's user agent with each event."""
+
+    DISPATCHER: Literal["django_q", "sync", "none"] = "django_q"
+    """Who is woken after a commit: a django-q2 task, this process itself (tests), or nobody (``run_subscriptions``)."""
+
+    LEASE_SECONDS: float = 60.0
+    """How long a worker may go without a sign of life before another one takes over its subscription."""
+
+    RETRY_SECONDS: tuple[float, float] = (1.0, 300.0)
+    """First and longest wait before a failed handler is tried again; doubled each time, with full jitter."""
+
+
+class _Current:
+    """Reads the setting at each access; unknown keys are left to the system check."""
+
+    def __getattr__(self, name: str) -> object:
+        given = getattr(settings, "EVENTSOURCING", {})
+        if name in given:
+            return given[name]
+        return getattr(_DEFAULTS, name)
+
+
+_DEFAULTS = Settings()
+NAMES = tuple(field.name for field in fields(Settings))
+"""Every key that the setting may have."""
+
+if TYPE_CHECKING:
+    conf: Settings
+else:
+    conf = _Current()

@@ -1,0 +1,346 @@
+"""Who acts, why, and because of what: read once by each append, and never a place for secrets.
+
+The context lives in one ``ContextVar`` whose values are immutable all the way down, because threads, tasks and
+``sync_to_async`` work on copies that share them. A new thread starts with no context; carry it there with
+``contextvars.copy_context().run``. Asyncio tasks inherit a copy of the one they were made in.
+
+The log can never be erased, so keys that name a secret and values that look like one are refused on entry. A key is
+split into words at separators, digits and camelCase; words, and neighbouring words put together, are compared without
+regard to case: ``X-Api-Key``, ``userPassword`` and ``sessionid`` are refused, ``author``, ``pinned`` and ``secretary``
+are not. A key that says something *about* a secret passes by its first word (``has_password``, ``max_tokens``) or its
+last (``token_count``, ``cookie_policy_version``, ``password_changed_at``), but not past ``DENIED_METADATA``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import inspect
+import json
+import math
+import re
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from itertools import count
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
+from uuid import UUID
+
+from asgiref.sync import iscoroutinefunction
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import MetadataRefused
+from eventsourcing_app.identifiers import uuid7
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+P = ParamSpec("P")
+R = TypeVar("R")
+JSON: TypeAlias = "bool | int | float | str | Sequence[JSON] | Mapping[str, JSON] | None"
+"""A plain JSON value."""
+Actor: TypeAlias = "str | Callable[[], str]"
+"""The actor's name, or a function that tells it when something is appended."""
+
+MAX_ACTOR: Final = 150
+MAX_CORRELATION_ID: Final = 128
+MAX_METADATA_BYTES: Final = 16 * 1024
+"""Largest metadata as JSON, all nested contexts together."""
+MAX_METADATA_DEPTH: Final = 8
+"""Deepest nesting of metadata; the mapping of the keywords themselves is the first level."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, weakref_slot=True)
+class Context:
+    """What an append stores besides the events. Outside any ``with context(…)`` every field is empty."""
+
+    actor: Actor = ""
+    correlation_id: str = ""
+    causation_id: UUID | None = None
+    more: Mapping[str, JSON] = field(default_factory=lambda: MappingProxyType({}))
+    """Frozen to its leaves: arrays are tuples here and objects read-only mappings. ``metadata`` has them plain."""
+    _flat: bool = field(default=True, repr=False, compare=False)
+    # Weak, or tasks that each start the next from inside a context would keep all their ancestors alive.
+    _outer: Callable[[], Context | None] = field(default=lambda: None, repr=False, compare=False)
+
+    @property
+    def metadata(self) -> dict[str, JSON]:
+        """``more`` as plain JSON (``dict``, ``list``, …): a new copy each time, the caller's own."""
+        return dict(self.more) if self._flat else {key: _plain(value) for key, value in self.more.items()}
+
+    def resolve_actor(self) -> str:
+        """The actor now, ``""`` if there is none. A function is asked each time; what it raises is passed on."""
+        actor = self.actor
+        return actor if isinstance(actor, str) else _name("actor", actor(), MAX_ACTOR)
+
+
+_current: ContextVar[Context] = ContextVar("eventsourcing_app.context", default=Context())  # noqa: B039 - immutable
+
+
+def current() -> Context:
+    """The context of the running code."""
+    return _current.get()
+
+
+class context:  # noqa: N801 - used like a function, as contextlib.suppress
+    """Say who acts and why: ``with context(actor="user:42", reason="audit"):``, or the same as a decorator.
+
+    Inside another context, what is given here wins and the rest is inherited; ``more`` is merged key by key. Without a
+    correlation id, given or inherited, each entry makes a fresh one. One object may be entered many times, also within
+    itself and in several threads or tasks at once. As a decorator it covers functions and coroutine functions.
+
+    Raises ``MetadataRefused`` on entry for what cannot be stored (not plain JSON, too long) or must not be (secrets).
+    """
+
+    def __init__(
+        self,
+        *,
+        actor: Actor | None = None,
+        correlation_id: str | None = None,
+        causation_id: UUID | None = None,
+        **more: JSON,
+    ) -> None:
+        self._actor, self._correlation_id, self._causation_id = actor, correlation_id, causation_id
+        self._more = more
+        self._open: dict[int, tuple[Context, Context]] = {}
+
+    def __enter__(self) -> Context:
+        outer = _current.get()
+        entered = self._within(outer)
+        self._open[id(entered)] = (entered, outer)
+        _current.set(entered)
+        return entered
+
+    def __exit__(self, *exception: object) -> None:
+        # A suspended generator may have left its context on top of ours, or outlive the one it was opened in. So we
+        # look for our own entry from the top down, and leave everything as it is where it has been unwound already.
+        entry: Context | None = _current.get()
+        while entry is not None:
+            if opened := self._open.pop(id(entry), None):
+                _current.set(opened[1])
+                return
+            entry = entry._outer()
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        if inspect.isclass(function) or inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+            raise TypeError(
+                f"context(…) cannot decorate {function!r}: the context would end before its body runs. "
+                "Decorate a function or a coroutine function, or write `with context(…):` inside."
+            )
+        if iscoroutinefunction(function):
+
+            @wraps(function)
+            async def covered_coroutine(*args: P.args, **kwargs: P.kwargs) -> object:
+                with self:
+                    return await cast("Awaitable[object]", function(*args, **kwargs))
+
+            return cast("Callable[P, R]", covered_coroutine)
+
+        @wraps(function)
+        def covered(*args: P.args, **kwargs: P.kwargs) -> R:
+            with self:
+                return function(*args, **kwargs)
+
+        return covered
+
+    def _within(self, outer: Context) -> Context:
+        more, flat = outer.more, outer._flat
+        if self._more:
+            given = _frozen_items(self._more.items(), "", 1, tuple(conf.DENIED_METADATA))
+            more = MappingProxyType({**more, **given})
+            flat = not any(isinstance(value, (tuple, MappingProxyType)) for value in more.values())
+        entered = Context(
+            actor=outer.actor if self._actor is None else _checked_actor(self._actor),
+            correlation_id=self._correlation(outer),
+            causation_id=outer.causation_id if self._causation_id is None else _checked_causation(self._causation_id),
+            more=more,
+            _flat=flat,
+            _outer=weakref.ref(outer),
+        )
+        if self._more and len(json.dumps(entered.metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
+            _refuse("more", f"is larger than {MAX_METADATA_BYTES} bytes as JSON. Store the data and name its key here.")
+        return entered
+
+    def _correlation(self, outer: Context) -> str:
+        if self._correlation_id is None:
+            return outer.correlation_id or str(uuid7())
+        if self._correlation_id == "":
+            _refuse("correlation_id", "is empty. Leave it out to inherit one or to get a fresh one.")
+        return _name("correlation_id", self._correlation_id, MAX_CORRELATION_ID)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reaction:
+    """The handler that is running, and the event that it handles."""
+
+    subscription: str
+    event_id: UUID
+    kind: Literal["projection", "subscriber"]
+    # Shared by the copies of threads and tasks on purpose: within one run no ordinal may be given twice.
+    _ordinals: Iterator[int] = field(default_factory=lambda: count(1), repr=False, compare=False)
+
+    def next_ordinal(self) -> int:
+        """1, 2, …: the place of a command among those that this run of the handler gives."""
+        return next(self._ordinals)
+
+
+reacting: ContextVar[Reaction | None] = ContextVar("eventsourcing_app.reacting", default=None)
+"""Set by the drain loop while a handler runs."""
+
+
+def refused_key(key: str) -> str | None:
+    """Why metadata may not have this key, or ``None``. For callers that would rather leave it out."""
+    return _refused_key(key, tuple(conf.DENIED_METADATA))
+
+
+def _refuse(path: str, why: str) -> NoReturn:
+    raise MetadataRefused(path, why)
+
+
+# What can be stored
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
+_LARGEST_INTEGER = 2**53 - 1
+
+
+def _name(path: str, value: object, limit: int) -> str:
+    if not isinstance(value, str):
+        _refuse(path, f"is {type(value).__name__}, not text. Pass text such as 'user:42'.")
+    return _text(path, value, limit, _CONTROL)
+
+
+def _text(path: str, value: str, limit: int, unwanted: re.Pattern[str]) -> str:
+    if len(value) > limit:
+        _refuse(path, f"is longer than {limit} characters. Store the text elsewhere and pass its key.")
+    if match := unwanted.search(value):
+        _refuse(path, f"contains {match[0]!a}, a character that must not be stored here. Remove it.")
+    if why := refused_value(value):
+        _refuse(path, why)
+    return str.__str__(value)  # of a subclass, such as an enum's member, only the text
+
+
+def _checked_actor(actor: object) -> Actor:
+    if not callable(actor):
+        return _name("actor", actor, MAX_ACTOR)
+    if inspect.isclass(actor) or iscoroutinefunction(actor):
+        _refuse("actor", "is a class or a coroutine function. Pass text, or a plain function that returns text.")
+    return cast("Callable[[], str]", actor)
+
+
+def _checked_causation(value: object) -> UUID:
+    if not isinstance(value, UUID):
+        _refuse("causation_id", f"is {type(value).__name__}, not a UUID. Pass the causing event's event_id.")
+    return value
+
+
+def _frozen_items(
+    items: Iterable[tuple[object, object]], path: str, depth: int, denied: tuple[str, ...]
+) -> dict[str, JSON]:
+    frozen: dict[str, JSON] = {}
+    for key, value in items:
+        if not isinstance(key, str) or _UNSTORABLE.search(key):
+            _refuse(path or "more", f"has the key {key!a}. Keys are text without NUL and lone surrogates.")
+        here = f"{path}.{key}" if path else key
+        if why := _refused_key(key, denied):
+            _refuse(here, why)
+        frozen[str.__str__(key)] = _frozen(value, here, depth + 1, denied)
+    return frozen
+
+
+def _frozen(value: object, path: str, depth: int, denied: tuple[str, ...]) -> JSON:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(path, value, MAX_METADATA_BYTES, _UNSTORABLE)
+    if isinstance(value, int):
+        if abs(value) > _LARGEST_INTEGER:
+            _refuse(path, "is beyond ±(2^53-1), where JSON readers round. Pass it as text.")
+        return int(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            _refuse(path, "is not a finite number. Leave it out or pass None.")
+        return float(value)
+    if not isinstance(value, (dict, MappingProxyType, list, tuple)):
+        _refuse(path, f"is {type(value).__name__}, not plain JSON. Pass text, for example str(value).")
+    if depth > MAX_METADATA_DEPTH:
+        _refuse(path, f"is nested deeper than {MAX_METADATA_DEPTH} levels. Pass something flatter.")
+    if isinstance(value, (list, tuple)):
+        return tuple(_frozen(item, f"{path}[{index}]", depth + 1, denied) for index, item in enumerate(value))
+    return MappingProxyType(_frozen_items(value.items(), path, depth, denied))
+
+
+def _plain(value: JSON) -> JSON:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, MappingProxyType):
+        return {key: _plain(item) for key, item in value.items()}
+    return value
+
+
+# What must not be stored
+
+# For each word of a key, and up to three neighbouring words put together.
+_NAME = re.compile(
+    r"pass(word|wd|phrase|code)|pwd?|(user|db)pass|pin(code)?|[ht]?otp|(recovery|backup|security|access)codes?|creds?"
+    r"|bearer|jwt|(proxy|http)?authorization|authheader|session(s|ids?|key)?|[cx]srf|seedphrase|mnemonic"
+    r"|(api|private|secret|access|signing|encryption|master|ssh)keys?|card(numbers?|no|pan)|(credit|debit)card|pan|cv[cv]"
+)
+# For single words only, or ``compass_words`` would contain a password.
+_WITHIN_A_WORD = re.compile(
+    r".*(password|passwd|passphrase)(?!less).*|.*(secret|token|credential|cookie|(api|private)key|sess(ion)?id)s?"
+)
+_ABOUT = re.compile(
+    r"(has|is|max|min|num) .*"
+    r"|.* (age|at|changed|consent|count|enabled|expired|expiry|length|limit|policy|required|strength|type|version)"
+)
+_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+_LETTERS = re.compile(r"[^\W\d_]+")
+_SCHEME = re.compile(r"\b(bearer|basic)\s+([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
+_KEY_MATERIAL = re.compile(r"\beyJ[\w-]{4,512}\.eyJ[\w-]{2}|-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----")
+
+
+@lru_cache(maxsize=1024)
+def _refused_key(key: str, denied: tuple[str, ...]) -> str | None:
+    camel, plain = _words(_CAMEL.sub(" ", key)), _words(key)
+    own = {"".join(_words(word)) for word in denied}
+    longest = max([3, *(len(_words(_CAMEL.sub(" ", word))) for word in denied)])
+    runs = sorted({run for words in (camel, plain) for run in _runs(words, longest)})
+    found = next((run for run in runs if run in own), None)
+    if found is None and not _ABOUT.fullmatch(" ".join(camel)):
+        found = next((run for run in runs if _NAME.fullmatch(run)), None)
+        found = found or next((word for word in (*camel, *plain) if _WITHIN_A_WORD.fullmatch(word)), None)
+    if found is None:
+        return None
+    return (
+        f"its name contains {found!r}, which is reserved for what must never be stored, and the log cannot be erased. "
+        "Leave it out, or store something that is no secret, such as the key of a row, under another name."
+    )
+
+
+def _words(text: str) -> list[str]:
+    return _LETTERS.findall(text.lower())
+
+
+def _runs(words: list[str], longest: int) -> Iterator[str]:
+    return ("".join(words[at : at + n]) for at in range(len(words)) for n in range(1, longest + 1))
+
+
+def refused_value(value: str) -> str | None:
+    """Why nothing here may have this value, or ``None``. For callers that would rather leave it out."""
+    if _KEY_MATERIAL.search(value) or any(_is_credential(value, match) for match in _SCHEME.finditer(value)):
+        return "its value looks like a credential, and the log cannot be erased. Leave it out."
+    return None
+
+
+def _is_credential(value: str, match: re.Match[str]) -> bool:
+    scheme, secret = match[1].lower(), match[2]
+    if scheme == "bearer":  # not the bearer of ordinary prose
+        return match[0] == value.strip() or (len(secret) >= 16 and any(map(str.isdigit, secret)))
+    try:  # RFC 7617: base64 of user-id ":" password; so "Basic plan" is none
+        return b":" in base64.b64decode(secret + "=" * (-len(secret) % 4), validate=True)
+    except binascii.Error:
+        return False

@@ -1,0 +1,180 @@
+"""Every error this app raises, in one tree; each also is what Django or Python would call it.
+
+    EventSourcingError
+    ├── CommandRejected            (ValidationError)    a rule of the aggregate said no; nothing was stored
+    │   └── StreamEnded                                 the stream was closed by an event declared ``ends=True``
+    ├── ConcurrencyError           (DatabaseError)      somebody else wrote first; load again and decide again
+    ├── DirectWriteRefused         (TypeError)          a write that would leave no event behind
+    │   └── AppendOnly                                  a write that would change what is already stored
+    ├── UnrecordedChange           (RuntimeError)       a field was assigned outside ``@applies``
+    ├── NothingRecorded            (RuntimeError)       ``save()`` without an event
+    ├── SpentInstance              (RuntimeError)       the instance no longer agrees with the database
+    ├── ReactionRefused            (RuntimeError)       a handler did what its kind of handler may not do
+    ├── EventRefused               (ValueError)         a payload that cannot be stored and read back as it is
+    ├── MetadataRefused            (ValueError)         context that cannot or must not be stored
+    ├── EventUnreadable            (ValueError)         a stored event that this code cannot read
+    │   ├── UnknownEventType       (LookupError)        its wire name is not declared here
+    │   └── NewerEventVersion                           it was written by newer code
+    ├── NoSuchVersion              (LookupError)        an aggregate never had that version
+    ├── IdempotencyError
+    │   ├── KeyReused              (ValueError)         the same key came with another request
+    │   └── KeyInFlight            (RuntimeError)       the first request with this key is still running
+    └── LogUnsafe                  (ImproperlyConfigured)  the log cannot be read or written safely as configured
+
+Messages say what was refused, why, and what to call instead; the facts are attributes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import DatabaseError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+class EventSourcingError(Exception):
+    """The root of every error raised by this app."""
+
+
+class CommandRejected(EventSourcingError, ValidationError):
+    """A command refused: a rule of the aggregate does not allow it now. Nothing was stored.
+
+    ``code`` is stable and meant for programs, ``reason`` for people. It is a ``ValidationError``, so that forms show it
+    as one of theirs.
+    """
+
+    def __init__(self, message: str, *, code: str = "rejected") -> None:
+        ValidationError.__init__(self, message, code=code)
+        self.reason = message
+
+    def __str__(self) -> str:
+        return str(self.reason)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.reason!r}, code={self.code!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), (self.reason,), {"code": self.code}))
+
+
+class StreamEnded(CommandRejected):
+    """The aggregate's stream was closed; it accepts no further event."""
+
+    def __init__(self, message: str, *, code: str = "ended") -> None:
+        super().__init__(message, code=code)
+
+
+class ConcurrencyError(EventSourcingError, DatabaseError):
+    """The stream has moved on since the aggregate was loaded. Load it again and decide again.
+
+    ``expected`` is the version that the writer had loaded, ``actual`` the version in the database (``None`` where the
+    row is gone or the database did not say).
+    """
+
+    def __init__(self, stream_type: str, stream_key: str, *, expected: int | None, actual: int | None = None) -> None:
+        self.stream_type, self.stream_key = stream_type, stream_key
+        self.expected, self.actual = expected, actual
+        found = "has another version now" if actual is None else f"is at version {actual} now"
+        super().__init__(
+            f"{stream_type} {stream_key!r} was expected at version {expected} but {found}: somebody else wrote first. "
+            "Load it again and run the command again."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        facts = {"expected": self.expected, "actual": self.actual}
+        return (_rebuild, (type(self), (self.stream_type, self.stream_key), facts))
+
+
+class DirectWriteRefused(EventSourcingError, TypeError):
+    """A write that would leave no event behind."""
+
+
+class AppendOnly(DirectWriteRefused):
+    """A write that would change or forge what is already stored."""
+
+
+class UnrecordedChange(EventSourcingError, RuntimeError):
+    """Fields of an event-sourced model were assigned outside an ``@applies`` method. ``fields`` names them."""
+
+    def __init__(self, model: str, fields: Iterable[str]) -> None:
+        self.model, self.fields = model, tuple(fields)
+        super().__init__(
+            f"{model}: {', '.join(self.fields)} changed without an event. Record an event in a command and assign in "
+            "its @applies method, or list the field in `unrecorded` if it has no history."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.model, self.fields))
+
+
+class NothingRecorded(EventSourcingError, RuntimeError):
+    """``save()`` was called but no command has recorded an event."""
+
+
+class SpentInstance(EventSourcingError, RuntimeError):
+    """The instance no longer agrees with the database (failed save, failed command, rollback). Load it again."""
+
+
+class ReactionRefused(EventSourcingError, RuntimeError):
+    """A projection tried to append, or a subscriber wrote in a way that could not be repeated safely."""
+
+
+class EventRefused(EventSourcingError, ValueError):
+    """A payload that could not be stored and read back exactly as it is. ``path`` names the place."""
+
+    def __init__(self, subject: str, path: str, why: str) -> None:
+        self.subject, self.path, self.why = subject, path, why
+        super().__init__(f"{subject} refused at {path or 'the top'}: {why}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.subject, self.path, self.why))
+
+
+class MetadataRefused(EventSourcingError, ValueError):
+    """Context that cannot be stored, or must never be (a secret). ``path`` names the key."""
+
+    def __init__(self, path: str, why: str) -> None:
+        self.path, self.why = path, why
+        super().__init__(f"Metadata refused at {path}: {why}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.path, self.why))
+
+
+class EventUnreadable(EventSourcingError, ValueError):
+    """A stored event that this code cannot turn into its class. Its raw data stays readable."""
+
+
+class UnknownEventType(EventUnreadable, LookupError):
+    """No declared event, and no alias, has this wire name."""
+
+
+class NewerEventVersion(EventUnreadable):
+    """The event was written by newer code than this."""
+
+
+class NoSuchVersion(EventSourcingError, LookupError):
+    """The aggregate never had the version that was asked for."""
+
+
+class IdempotencyError(EventSourcingError):
+    """An idempotency key was used in a way that cannot be answered."""
+
+
+class KeyReused(IdempotencyError, ValueError):
+    """The key has already answered another request."""
+
+
+class KeyInFlight(IdempotencyError, RuntimeError):
+    """The first request with this key has not finished. Try again shortly."""
+
+
+class LogUnsafe(EventSourcingError, ImproperlyConfigured):
+    """The log cannot be read or written safely in this database or with these settings."""
+
+
+def _rebuild(cls: type[Exception], args: tuple[object, ...], kwargs: dict[str, object]) -> Exception:
+    return cls(*args, **kwargs)
