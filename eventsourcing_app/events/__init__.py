@@ -1,0 +1,1 @@
+"""What is said: event declarations, their registry, canonical JSON and evolution."""
