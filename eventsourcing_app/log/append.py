@@ -1,0 +1,218 @@
+"""The only writer of the log. Context and clock are read here, once for everything that one call writes."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.apps import apps
+from django.db import connections, transaction
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.context import current, reacting
+from eventsourcing_app.events import canonical
+from eventsourcing_app.exceptions import EventRefused, LogUnsafe, ReactionRefused
+from eventsourcing_app.identifiers import uuid7
+from eventsourcing_app.log.commits import CommitToken
+from eventsourcing_app.log.fingerprint import envelope, fingerprint
+from eventsourcing_app.log.recorded import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+    from uuid import UUID
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from eventsourcing_app.log.records import StoredEvent
+
+COPY_FROM = 64
+"""Batches of at least this many events go to PostgreSQL by COPY, which is faster but tells no positions."""
+
+_SQLITE_ROWS = 500
+_WRITTEN = COLUMNS[1:]
+_CASTS = ("uuid", "", "", "bigint", "", "smallint", "json", "json", "", "", "uuid", "timestamptz", "bytea")
+_MAX_STREAM_KEY = 255
+
+
+class NewEvent(NamedTuple):
+    """An event to be appended. ``data`` is its canonical JSON text."""
+
+    stream_type: str
+    stream_key: str
+    version: int | None
+    type: str
+    schema_version: int
+    data: str
+
+
+class StateWrite(NamedTuple):
+    """The statement that writes an aggregate's row. If it changes no row, no event is appended either."""
+
+    sql: str
+    params: Sequence[Any]
+
+
+class Appended(NamedTuple):
+    """What a call of ``append`` wrote."""
+
+    position: int
+    """Position of the last event."""
+    last: dict[tuple[str, str], int]
+    """Position of the last event of each stream."""
+    token: CommitToken
+    """Tells whether the write still stands."""
+
+
+def log_connection() -> BaseDatabaseWrapper:
+    """Return the connection to the one database that holds the log."""
+    return connections[conf.DATABASE]
+
+
+def stored_event() -> type[StoredEvent]:
+    """Return the model of the log. Asked for by name, so that ``publish`` can be imported before models are."""
+    return apps.get_model("eventsourcing_app", "StoredEvent")
+
+
+def append(
+    events: Sequence[NewEvent], *, recorded_at: datetime, state: StateWrite | None = None, repeatable: bool = False
+) -> Appended | None:
+    """Append ``events`` in their order, all of them or none.
+
+    With ``state``, row and events are written together: in one statement on PostgreSQL. Returns ``None``, having
+    written nothing, if ``state`` changed no row. ``repeatable`` says that running the caller twice writes once.
+
+    Raises ``IntegrityError`` for a taken version (see ``log.errors``), ``ReactionRefused`` inside a projection, or
+    inside a subscriber unless ``repeatable``, and ``EventRefused`` for a stream key that is too long.
+    """
+    connection = log_connection()
+    _check(connection, events, repeatable)
+    rows = _rows(events, recorded_at)
+    if connection.vendor == "postgresql":
+        positions = _append_postgresql(connection, rows, state)
+    else:
+        positions = _append_sqlite(connection, rows, state)
+    if positions is None:
+        return None
+    last = {(event.stream_type, event.stream_key): position for event, position in zip(events, positions, strict=True)}
+    token = CommitToken(
+        connection,
+        stored_event(),
+        position=positions[-1],
+        count=len(events),
+        types=frozenset(event.type for event in events),
+    )
+    return Appended(positions[-1], last, token)
+
+
+def _check(connection: BaseDatabaseWrapper, events: Sequence[NewEvent], repeatable: bool) -> None:
+    reaction = reacting.get()
+    if reaction is not None and reaction.kind == "projection":
+        raise ReactionRefused(
+            f"{reaction.subscription} is a projection (or a transactional subscriber) and tried to append "
+            f"{events[0].type!r}: its transaction would hold back every reader of the log. Append from an ordinary "
+            "@subscriber instead."
+        )
+    if reaction is not None and not repeatable:
+        raise ReactionRefused(
+            f"{reaction.subscription} tried to save() inside a subscriber: after a crash the event is handled "
+            "again and the write would happen twice. Use objects.perform(), objects.perform_new() or publish(), which "
+            "do not repeat themselves."
+        )
+    if not connection.get_autocommit() and not connection.in_atomic_block:
+        raise LogUnsafe("Autocommit is off: use transaction.atomic() around writes to the log instead.")
+    for event in events:
+        if len(event.stream_key) > _MAX_STREAM_KEY or "\x00" in event.stream_key:
+            raise EventRefused(event.type, "stream_key", f"longer than {_MAX_STREAM_KEY} characters, or contains NUL.")
+
+
+def _rows(events: Sequence[NewEvent], recorded_at: datetime) -> list[tuple[Any, ...]]:
+    context = current()
+    event_ids = [uuid7() for _ in events]
+    shared: dict[str, Any] = {
+        "metadata": canonical.dumps(context.metadata),
+        "actor": context.resolve_actor(),
+        "correlation_id": context.correlation_id or str(event_ids[0]),
+        "causation_id": context.causation_id,
+        "recorded_at": recorded_at,
+    }
+    rows = []
+    for event_id, event in zip(event_ids, events, strict=True):
+        columns: dict[str, Any] = {"event_id": event_id, **event._asdict(), **shared}
+        rows.append((*columns.values(), fingerprint(envelope(**columns))))
+    return rows
+
+
+def _insert(connection: BaseDatabaseWrapper) -> str:
+    quote = connection.ops.quote_name
+    return f"INSERT INTO {quote(stored_event()._meta.db_table)} ({', '.join(map(quote, _WRITTEN))})"
+
+
+def _append_postgresql(
+    connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None
+) -> list[int] | None:
+    if len(rows) >= COPY_FROM:
+        return _copy(connection, rows, state)
+    values = ", ".join(["(" + ", ".join(["%s"] * len(_WRITTEN)) + ")"] * len(rows))
+    params: list[Any] = list(chain.from_iterable(rows))
+    if state is None:
+        sql = f"{_insert(connection)} VALUES {values} RETURNING position"
+    else:
+        columns = ", ".join(
+            f"v.{name}::{cast}" if cast else f"v.{name}" for name, cast in zip(_WRITTEN, _CASTS, strict=True)
+        )
+        sql = (
+            f"WITH state AS ({state.sql} RETURNING 1) {_insert(connection)} "
+            f"SELECT {columns} FROM (VALUES {values}) AS v ({', '.join(_WRITTEN)}) "
+            "WHERE EXISTS (SELECT FROM state) RETURNING position"
+        )
+        params = [*state.params, *params]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [row[0] for row in cursor.fetchall()] or None
+
+
+def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> list[int] | None:
+    quote = connection.ops.quote_name
+    sql = f"COPY {quote(stored_event()._meta.db_table)} ({', '.join(map(quote, _WRITTEN))}) FROM STDIN"
+    with transaction.atomic(using=connection.alias, savepoint=False), connection.cursor() as cursor:
+        if state is not None and not _write_state(cursor, state):
+            return None
+        # Django wraps the errors of execute(), not of copy().
+        with connection.wrap_database_errors, cursor.copy(sql) as copy:
+            for row in rows:
+                copy.write_row(row)
+        # COPY returns nothing; the unique index on event_id finds the rows again.
+        cursor.execute(
+            f"SELECT event_id, position FROM {quote(stored_event()._meta.db_table)} WHERE event_id = ANY(%s)",
+            [[row[0] for row in rows]],
+        )
+        found: dict[UUID, int] = dict(cursor.fetchall())
+    return [found[row[0]] for row in rows]
+
+
+def _append_sqlite(
+    connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None
+) -> list[int] | None:
+    adapt_time = connection.ops.adapt_datetimefield_value
+    positions: list[int] = []
+    with transaction.atomic(using=connection.alias, savepoint=False), connection.cursor() as cursor:
+        if state is not None and not _write_state(cursor, state):
+            return None
+        for start in range(0, len(rows), _SQLITE_ROWS):
+            part = rows[start : start + _SQLITE_ROWS]
+            values = ", ".join(["(" + ", ".join(["%s"] * len(_WRITTEN)) + ")"] * len(part))
+            params: list[Any] = []
+            for row in part:
+                causation = None if row[10] is None else row[10].hex
+                params += (row[0].hex, *row[1:10], causation, adapt_time(row[11]), row[12])
+            cursor.execute(f"{_insert(connection)} VALUES {values} RETURNING position", params)
+            # There is one writer and no gap: the order of the positions is the order of the rows.
+            positions += sorted(row[0] for row in cursor.fetchall())
+    return positions
+
+
+def _write_state(cursor: Any, state: StateWrite) -> bool:
+    cursor.execute(state.sql, state.params)
+    changed: bool = cursor.rowcount == 1
+    return changed

@@ -1,0 +1,28 @@
+"""The time at which events are recorded: the application's clock, in UTC, never running back within a stream."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from django.utils.module_loading import import_string
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import LogUnsafe
+
+
+def now(*, not_before: datetime | None = None) -> datetime:
+    """Return the time to record events at: now, or ``not_before`` if the clock has fallen behind it."""
+    clock = conf.CLOCK
+    if clock is None:
+        moment = datetime.now(UTC)
+    else:
+        moment = (import_string(clock) if isinstance(clock, str) else clock)()
+        if moment.tzinfo is None:
+            raise LogUnsafe(f"EVENTSOURCING['CLOCK'] returned the naive time {moment}: return an aware one.")
+        moment = moment.astimezone(UTC)
+    return moment if not_before is None else max(moment, not_before)
+
+
+def timestamp(moment: datetime) -> str:
+    """Write an aware time as the log does: RFC 3339, UTC, always six digits of a second."""
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -1,0 +1,73 @@
+"""What is done once events are committed, and how an instance learns that its events were rolled back.
+
+Django forgets the ``on_commit`` callbacks of a savepoint or transaction that is rolled back; a token among them
+therefore tells, without a query, whether a write still stands.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from django.db import transaction
+from django.dispatch import Signal
+
+from eventsourcing_app.signals import events_appended
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from eventsourcing_app.log.records import StoredEvent
+
+log_grew = Signal()
+"""Sent at most once for each commit that wrote to the log, after it."""
+
+
+class _Transaction:
+    """What the writes of one transaction have in common."""
+
+    __slots__ = ("announced",)
+
+    def __init__(self) -> None:
+        self.announced = False
+
+
+_current: WeakKeyDictionary[BaseDatabaseWrapper, _Transaction] = WeakKeyDictionary()
+
+
+class CommitToken:
+    """Stands for one write: pending until its transaction commits, gone if it is rolled back."""
+
+    __slots__ = ("_connection", "_count", "_position", "_sender", "_transaction", "_types", "committed")
+
+    def __init__(
+        self,
+        connection: BaseDatabaseWrapper,
+        sender: type[StoredEvent],
+        *,
+        position: int,
+        count: int,
+        types: frozenset[str],
+    ) -> None:
+        self.committed = False
+        self._connection, self._sender = connection, sender
+        self._position, self._count, self._types = position, count, types
+        shared = _current.get(connection)
+        if shared is None or shared.announced:
+            shared = _current[connection] = _Transaction()
+        self._transaction = shared
+        transaction.on_commit(self, using=connection.alias, robust=True)
+
+    @property
+    def stands(self) -> bool:
+        """Whether the write is committed, or still can be."""
+        if self.committed:
+            return True
+        return any(entry[1] is self for entry in reversed(self._connection.run_on_commit))
+
+    def __call__(self) -> None:
+        self.committed = True
+        if not self._transaction.announced:
+            self._transaction.announced = True
+            log_grew.send_robust(sender=self._sender)
+        events_appended.send_robust(sender=self._sender, position=self._position, count=self._count, types=self._types)

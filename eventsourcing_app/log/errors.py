@@ -1,0 +1,53 @@
+"""The one place where the database's errors become ours: by constraint name or marker, never by prose."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, OperationalError
+
+from eventsourcing_app.exceptions import ConcurrencyError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFLICT = "eventsourcing:conflict"
+"""Marker of SQLite's guard over the key of a stream's versions: it speaks before the UNIQUE constraint does."""
+
+STREAM_VERSION = "eventsourcing_stream_version"
+"""Name of the constraint that gives each aggregate one history."""
+
+_SERIALIZATION_FAILURE = "40001"
+
+
+@contextmanager
+def conflicts_translated(
+    stream_type: str, stream_key: str, *, expected: int | None, primary_key: str | None = None
+) -> Iterator[None]:
+    """Turn a lost race into ``ConcurrencyError``; let every other error pass.
+
+    ``primary_key`` is ``table.column`` of the row to be created, whose duplicate is a lost race as well.
+    """
+    try:
+        yield
+    except (IntegrityError, OperationalError) as error:
+        if _is_conflict(error, primary_key):
+            raise ConcurrencyError(stream_type, stream_key, expected=expected) from error
+        raise
+
+
+def _is_conflict(error: Exception, primary_key: str | None) -> bool:
+    cause = error.__cause__
+    diagnostics = getattr(cause, "diag", None)
+    if diagnostics is not None:
+        if diagnostics.sqlstate == _SERIALIZATION_FAILURE:
+            return True
+        names = {STREAM_VERSION}
+        if primary_key is not None:
+            names.add(f"{primary_key.partition('.')[0]}_pkey")
+        return diagnostics.constraint_name in names
+    message = str(cause)
+    if getattr(cause, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER":
+        return message.startswith(CONFLICT)
+    return primary_key is not None and message == f"UNIQUE constraint failed: {primary_key}"

@@ -1,0 +1,100 @@
+"""Readers of the log: windows by key, so that memory stays constant and no page is ever counted or skipped over."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
+from eventsourcing_app.log.records import StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+WINDOW = 500
+"""Events fetched at a time: large enough to be fast, small enough to be decoded while still in the cache."""
+
+
+def read(
+    *, after: int = 0, until: int | None = None, types: Collection[str] | None = None, window: int = WINDOW
+) -> Iterator[RecordedEvent]:
+    """Yield the events at positions above ``after``, up to and including ``until``, in order.
+
+    ``types`` keeps only these wire names. Without ``until`` the reader ends where the log ends when it gets there; a
+    reader that must not miss an event of an open transaction passes the settled position.
+    """
+    while True:
+        events = read_window(after=after, until=until, types=types, limit=window)
+        yield from events
+        if len(events) < window:
+            return
+        after = events[-1].position
+
+
+def read_window(
+    *, after: int, until: int | None = None, types: Collection[str] | None = None, limit: int = WINDOW
+) -> list[RecordedEvent]:
+    """Return the first ``limit`` events above ``after``; the arguments are those of ``read``."""
+    if types is not None and not types:
+        return []
+    conditions, params = ["position > %s"], [after]
+    if until is not None:
+        conditions.append("position <= %s")
+        params.append(until)
+    if types is not None:
+        conditions.append(f"type IN ({', '.join(['%s'] * len(types))})")
+        params += sorted(types)  # type: ignore[arg-type]
+    return _fetch(conditions, params, "position", limit)
+
+
+def read_stream(
+    stream_type: str,
+    stream_key: str,
+    *,
+    after_version: int = 0,
+    until_version: int | None = None,
+    window: int = WINDOW,
+) -> Iterator[RecordedEvent]:
+    """Yield the events of one aggregate above ``after_version``, up to and including ``until_version``, in order."""
+    while True:
+        conditions = ["stream_type = %s", "stream_key = %s", "version > %s"]
+        params: list[Any] = [stream_type, stream_key, after_version]
+        if until_version is not None:
+            conditions.append("version <= %s")
+            params.append(until_version)
+        events = _fetch(conditions, params, "version", window)
+        yield from events
+        if len(events) < window:
+            return
+        after_version = events[-1].version or 0
+
+
+def read_streams(stream_type: str, *, after_key: str = "", window: int = WINDOW) -> Iterator[RecordedEvent]:
+    """Yield every event of every aggregate of a type, by key and version. Keys are in the order of their bytes."""
+    key, version = after_key, 0
+    conditions = ["stream_type = %s", "(stream_key, version) > (%s, %s)", "version IS NOT NULL"]
+    if after_key:
+        version = 2**62
+    while True:
+        events = _fetch(conditions, [stream_type, key, version], "stream_key, version", window)
+        yield from events
+        if len(events) < window:
+            return
+        key, version = events[-1].stream_key, events[-1].version or 0
+
+
+def _fetch(conditions: list[str], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
+    connection = log_connection()
+    sql = f"{_select(connection)} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {int(limit)}"
+    make = FROM_ROW[connection.vendor]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return [make(row) for row in cursor.fetchall()]
+
+
+def _select(connection: BaseDatabaseWrapper) -> str:
+    text = "{}::text" if connection.vendor == "postgresql" else "{}"
+    columns = [text.format(name) if name in ("data", "metadata") else name for name in COLUMNS]
+    return f"SELECT {', '.join(columns)} FROM {connection.ops.quote_name(StoredEvent._meta.db_table)}"

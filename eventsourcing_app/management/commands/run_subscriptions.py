@@ -1,0 +1,66 @@
+"""``manage.py run_subscriptions``: runs the loop that delivers events, without a task queue."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import InterfaceError, OperationalError, close_old_connections
+
+from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.subscriptions.drain import drain
+
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+
+logger = logging.getLogger("eventsourcing_app.subscriptions")
+
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+
+
+class Command(BaseCommand):
+    """Delivers events to subscriptions until stopped; SIGTERM and Ctrl-C end it after the current batch."""
+
+    help = "Delivers events to projections and subscribers. May run beside others, here and on other machines."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="End when every subscription has caught up.")
+
+    def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        self.stopped = False
+        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            if once:
+                self._run_once()
+            else:
+                self._run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop(self, *_signal: object) -> None:
+        self.stopped = True
+
+    def _run_once(self) -> None:
+        drained = drain(stop=lambda: self.stopped)
+        self.stdout.write(f"{drained.handled} events handled")
+        if drained.errors:
+            raise CommandError(f"{len(drained.errors)} handlers failed; the last: {drained.errors[-1]!r}")
+
+    def _run(self) -> None:
+        pause = _SHORTEST_PAUSE
+        while not self.stopped:
+            try:
+                handled = drain(stop=lambda: self.stopped).handled
+            except (OperationalError, InterfaceError):
+                # The server went away or is restarting. Nothing is lost: the next round goes on from the checkpoints.
+                logger.exception("The database did not answer; trying again.")
+                log_connection().close()
+                handled = 0
+            pause = _SHORTEST_PAUSE if handled else min(pause * 1.5, _LONGEST_PAUSE)
+            close_old_connections()
+            if not self.stopped:
+                time.sleep(pause)
