@@ -1,0 +1,1 @@
+"""Event-sourced models: commands decide, events change state, the row is the state."""

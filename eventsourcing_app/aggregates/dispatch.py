@@ -1,0 +1,49 @@
+"""Which methods of a class are commands and which apply events: collected once a class."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from django.core.exceptions import ImproperlyConfigured
+
+from eventsourcing_app.aggregates.declare import Command
+
+
+@cache
+def applies_of(cls: type) -> dict[type, str]:
+    """Map each event class to the name of the method that applies it; nearer classes win over their parents."""
+    found: dict[type, str] = {}
+    for base in reversed(cls.__mro__):
+        own: dict[type, str] = {}
+        for name, attribute in vars(base).items():
+            for event in getattr(attribute, "__applies__", ()):
+                if event in own:
+                    raise ImproperlyConfigured(
+                        f"{base.__qualname__}: both {own[event]}() and {name}() apply {event.__name__}. Keep one."
+                    )
+                own[event] = name
+        found |= own
+    return found
+
+
+@cache
+def commands_of(cls: type) -> dict[str, Command]:
+    """Map the names of a class's commands to their declarations; nearer classes win over their parents."""
+    found: dict[str, Command] = {}
+    for base in reversed(cls.__mro__):
+        for name, attribute in vars(base).items():
+            declared = getattr(attribute, "__command__", None)
+            if isinstance(declared, Command):
+                found[name] = declared
+    return found
+
+
+def method_for(cls: type, event: type) -> str:
+    """Return the name of the method that applies ``event``. Raises ``ImproperlyConfigured`` if there is none."""
+    try:
+        return applies_of(cls)[event]
+    except KeyError:
+        raise ImproperlyConfigured(
+            f"{cls.__name__} does not say what {event.__name__} changes: add a method decorated with "
+            f"@applies({event.__name__}), empty if it changes nothing."
+        ) from None

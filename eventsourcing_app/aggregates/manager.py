@@ -1,0 +1,191 @@
+"""The manager of event-sourced models: runs commands under lock, repeats them safely, and looks into the past."""
+
+from __future__ import annotations
+
+import inspect
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from django.db import models, transaction
+
+from eventsourcing_app.aggregates.declare import command_of
+from eventsourcing_app.aggregates.history import state_at
+from eventsourcing_app.aggregates.once import reaction_key, run_once
+from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
+from eventsourcing_app.aggregates.receipts import Receipt
+from eventsourcing_app.aggregates.write import write
+from eventsourcing_app.conf import conf
+from eventsourcing_app.log.records import StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from datetime import datetime
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
+M = TypeVar("M", bound="EventSourcedModel")
+P = ParamSpec("P")
+
+
+class EventSourcedManager(models.Manager[M]):
+    """The default manager of an ``EventSourcedModel``. Custom managers inherit from it."""
+
+    def get_queryset(self) -> EventSourcedQuerySet[M]:
+        return EventSourcedQuerySet(model=self.model, using=self._db)
+
+    def perform(
+        self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Receipt:
+        """Lock the aggregate, run a command on it, and save: ``perform(pk, Account.deposit, amount=…)``.
+
+        Raises what the command raises (``CommandRejected``), ``DoesNotExist``, and what ``save()`` raises.
+        """
+        return Runner(self, reaction_key()).perform(pk, command, *args, **kwargs)
+
+    def perform_new(
+        self, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Receipt:
+        """Run a creating command on a new aggregate and save it: ``perform_new(Account.open, owner="Ada")``."""
+        return Runner(self, reaction_key()).perform_new(command, *args, **kwargs)
+
+    def once(self, key: str) -> Runner[M]:
+        """Make the next command safe to repeat: the same key answers with the same receipt, and acts once.
+
+        The key is scoped to actor, command and aggregate. Raises ``KeyReused`` if it came with other arguments, and
+        ``KeyInFlight`` while the first request is running.
+        """
+        return Runner(self, key)
+
+    @contextmanager
+    def locked(self, pks: Sequence[Any]) -> Iterator[tuple[M, ...]]:
+        """Lock several aggregates, hand them out in the order asked for, and save them all at the end, or none.
+
+        Locks are taken in the order of the keys, so that two of these never wait for each other. Those on which nothing
+        was recorded are left as they are. Raises ``ValueError`` if a key comes twice, and ``DoesNotExist``.
+        """
+        with transaction.atomic(using=conf.DATABASE):
+            field = self.model._meta.pk
+            keys = [field.to_python(pk) for pk in pks]
+            if len(set(keys)) != len(keys):
+                raise ValueError(f"locked() was given a key twice: {', '.join(map(str, keys))}. Name each once.")
+            found = {instance.pk: instance for instance in self._lock(keys)}
+            for key in keys:
+                if key not in found:
+                    raise self.model.DoesNotExist(f"{self.model.__name__} {key} does not exist.")
+            instances = tuple(found[key] for key in keys)
+            try:
+                yield instances
+                changed = [instance for instance in instances if instance._recording.pending]
+                if changed:
+                    write(changed, repeatable=False)
+            except BaseException:
+                for instance in instances:
+                    instance._recording.spend("the locked() block that loaded it failed")
+                raise
+
+    def save_all(self, instances: Sequence[M]) -> None:
+        """Save many aggregates in one transaction, all or nothing: rows are locked in the order of their keys.
+
+        Raises what ``save()`` raises, and ``ValueError`` if an aggregate comes twice.
+        """
+        if not instances:
+            return
+        existing = [instance for instance in instances if not instance._state.adding]
+        if len({instance.pk for instance in existing}) != len(existing):
+            raise ValueError(
+                "save_all() was given two instances of one aggregate: the second would overwrite the first."
+            )
+        with transaction.atomic(using=conf.DATABASE):
+            if existing:
+                keys = [instance.pk for instance in existing]
+                list(self._lock(keys).values_list("pk", flat=True))
+            write(instances)
+
+    def at(self, pk: Any, *, version: int | None = None, when: datetime | None = None) -> M:
+        """Return the aggregate as it was after ``version``, or as of ``when``: a read-only instance.
+
+        "As of" means the greatest version such that all up to it were recorded at or before that moment. Raises
+        ``DoesNotExist`` before its first event, ``NoSuchVersion`` beyond its last, ``ValueError`` unless exactly one of
+        ``version`` and ``when`` is given, or for a naive time.
+        """
+        if (version is None) == (when is None):
+            raise ValueError("at() takes either version=… or when=….")
+        if when is not None and when.tzinfo is None:
+            raise ValueError(f"at(when={when}): the time is naive; give it a time zone.")
+        if version is not None and version < 0:
+            raise ValueError(f"at(version={version}): versions count from 1.")
+        return state_at(self.model, str(self.model._meta.pk.to_python(pk)), version=version, when=when)
+
+    def history(self, pk: Any) -> StoredEventQuerySet:
+        """Return the stored events of an aggregate, in order."""
+        events = StoredEvent.objects.using(conf.DATABASE)
+        stream_key = str(self.model._meta.pk.to_python(pk))
+        return events.filter(stream_type=self.model.stream_type, stream_key=stream_key).order_by("version")
+
+    def _lock(self, keys: Sequence[Any]) -> models.QuerySet[M]:
+        rows = self.get_queryset().using(conf.DATABASE).filter(pk__in=keys).order_by("pk")
+        return rows.select_for_update(no_key=True, of=("self",))
+
+
+class Runner(Generic[M]):
+    """Runs one command under lock and saves; with a key, at most once. Made by the manager."""
+
+    def __init__(self, manager: EventSourcedManager[M], key: str | None) -> None:
+        self._manager, self._key = manager, key
+
+    def perform(
+        self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Receipt:
+        """See ``EventSourcedManager.perform``."""
+
+        def act() -> Receipt:
+            instance = self._manager._lock([pk]).get()
+            command(instance, *args, **kwargs)
+            return self._save(instance)
+
+        stream_key = str(self._manager.model._meta.pk.to_python(pk))
+        return self._run(act, command, stream_key, args, kwargs)
+
+    def perform_new(
+        self, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Receipt:
+        """See ``EventSourcedManager.perform_new``."""
+
+        def act() -> Receipt:
+            instance = self._manager.model()
+            command(instance, *args, **kwargs)
+            return self._save(instance)
+
+        return self._run(act, command, "", args, kwargs)
+
+    def _run(
+        self,
+        act: Callable[[], Receipt],
+        command: Callable[..., object],
+        stream_key: str,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> Receipt:
+        declared = command_of(command)
+        with transaction.atomic(using=conf.DATABASE):
+            if self._key is None:
+                return act()
+            model = self._manager.model
+            bound = inspect.signature(declared.function).bind(None, *args, **kwargs).arguments
+            return run_once(
+                self._key,
+                operation=f"{model.stream_type}.{declared.name}",
+                stream_key=stream_key,
+                request=dict(list(bound.items())[1:]),
+                to_key=model._meta.pk.to_python,
+                act=act,
+            )
+
+    def _save(self, instance: M) -> Receipt:
+        if instance._recording.pending:
+            write([instance], repeatable=self._key is not None)
+            position = instance.position
+        else:  # The command found nothing to do; the aggregate stands where it stood.
+            position = instance.history().values_list("position", flat=True).last()
+        return Receipt(pk=instance.pk, position=position or 0, version=instance.version)

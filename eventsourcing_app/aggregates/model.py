@@ -1,0 +1,211 @@
+"""``EventSourcedModel``: an ordinary Django model whose row is the state folded from its events.
+
+The model is the aggregate on purpose: admin, serializers, foreign keys, filters, locks and constraints work because it
+is a row. A row is written only together with the events that made it.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
+
+from django.db import models
+from django.db.models.base import ModelBase
+from django.db.models.signals import pre_delete
+from django.utils.translation import gettext_lazy as _
+
+from eventsourcing_app.aggregates.dispatch import applies_of, method_for
+from eventsourcing_app.aggregates.manager import EventSourcedManager
+from eventsourcing_app.aggregates.recording import Recording
+from eventsourcing_app.aggregates.write import save_unrecorded, write
+from eventsourcing_app.conf import conf
+from eventsourcing_app.events.codec import decode, encode
+from eventsourcing_app.events.declare import declaration_of
+from eventsourcing_app.exceptions import CommandRejected, DirectWriteRefused, StreamEnded
+from eventsourcing_app.identifiers import uuid7
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+
+    from eventsourcing_app.aggregates.declare import Command
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
+
+class _EventSourcedModelBase(ModelBase):
+    """Gives way with ``id`` where a model, or an abstract parent, declares a primary key of its own."""
+
+    def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **kwargs: Any) -> Any:
+        if "id" not in attrs and _declares_key(attrs, bases):
+            attrs["id"] = None
+        model: Any = super().__new__(mcs, name, bases, attrs, **kwargs)
+        if not model._meta.abstract:
+            pre_delete.connect(_refuse_delete, sender=model, dispatch_uid=f"eventsourcing_app.{model._meta.label}")
+        return model
+
+
+def _declares_key(attrs: Mapping[str, Any], bases: tuple[type, ...]) -> bool:
+    own = [value for value in attrs.values() if isinstance(value, models.Field)]
+    inherited = [
+        field
+        for base in bases
+        if issubclass(base, models.Model) and not isinstance(base, _EventSourcedModelBase) and base._meta.abstract
+        for field in base._meta.local_fields
+    ]
+    return any(field.primary_key for field in (*own, *inherited))
+
+
+def _refuse_delete(sender: type[models.Model], **_kwargs: Any) -> NoReturn:
+    raise DirectWriteRefused(
+        f"{sender.__name__}: deleting a row would leave no event behind, and its history would remain. Record an event "
+        "declared with ends=True instead."
+    )
+
+
+class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
+    """Base of event-sourced models.
+
+    A subclass sets ``stream_type`` (stable: it names the streams in the log), declares fields, commands (``@command``)
+    and what its events change (``@applies``). Columns that have no history are listed in ``unrecorded``.
+    """
+
+    stream_type: ClassVar[str]
+    """Name of its streams in the log. Survives renames of class and app, so it never changes."""
+    unrecorded: ClassVar[tuple[str, ...]] = ()
+    """Names of fields outside history: written by ``update()`` or ``save(update_fields=…)``, never by events."""
+    position: int | None = None
+    """After ``save()``: the position in the log of its last event. Not a column."""
+
+    id = models.UUIDField(_("id"), primary_key=True, default=uuid7, editable=False)
+    version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
+    changed_at = models.DateTimeField(_("changed at"), null=True, editable=False)
+    ended = models.BooleanField(_("ended"), default=False, editable=False)
+
+    objects: ClassVar[EventSourcedManager[Self]] = EventSourcedManager()
+
+    class Meta:
+        abstract = True
+        base_manager_name = "objects"
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        applies_of(cls)  # says at once if two methods apply the same event
+
+    def save(
+        self,
+        *,
+        force_insert: bool | tuple[ModelBase, ...] = False,
+        force_update: bool = False,
+        using: str | None = None,
+        update_fields: Iterable[str] | None = None,
+    ) -> None:
+        """Append the recorded events and write the row, in one transaction.
+
+        Afterwards ``version``, ``changed_at`` and ``position`` tell what was written. With ``update_fields`` that name
+        only ``unrecorded`` columns it writes those and needs no event.
+
+        Raises ``NothingRecorded``, ``UnrecordedChange``, ``ConcurrencyError`` if somebody else wrote first, and
+        ``IntegrityError`` if a constraint rejects the new state; then nothing is stored and the instance is spent.
+        """
+        if using is not None and using != conf.DATABASE:
+            raise DirectWriteRefused(f"save(using={using!r}): the log, and so this model, is in {conf.DATABASE!r}.")
+        if update_fields is not None:
+            save_unrecorded(self, frozenset(update_fields))
+        else:
+            write([self])
+
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
+        instance = super().from_db(db, field_names, values, **options)
+        instance.__dict__["_recording_"] = Recording.of_loaded(instance)
+        return instance
+
+    def refresh_from_db(
+        self,
+        using: str | None = None,
+        fields: Iterable[str] | None = None,
+        from_queryset: models.QuerySet[Self] | None = None,
+    ) -> None:
+        """Load the state again; whatever was recorded but not saved is forgotten.
+
+        With ``fields``, as Django does for a deferred field, only those are loaded and nothing is forgotten.
+        """
+        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
+        if fields is None:
+            self.__dict__["_recording_"] = Recording.of_loaded(self)
+        else:
+            self._recording.settle(self, only=frozenset(fields))
+
+    @property
+    def _recording(self) -> Recording:
+        recording: Recording | None = self.__dict__.get("_recording_")
+        if recording is None:
+            recording = self.__dict__["_recording_"] = Recording.of_new(self)
+        return recording
+
+    @property
+    def stream_key(self) -> str:
+        """The key of its stream: its primary key as text."""
+        return str(self.pk)
+
+    def record(self, event: object) -> None:
+        """Record an event and apply it. Nothing is stored before ``save()``.
+
+        What is applied is the event as it will be read back, so that the state is what a replay gives.
+
+        Raises ``EventRefused`` if it cannot be stored exactly, ``StreamEnded`` after an event declared ``ends=True``,
+        ``UnrecordedChange`` if fields were assigned outside ``@applies``, and ``SpentInstance``.
+        """
+        recording = self._recording
+        recording.check(self)
+        if recording.applying:
+            raise RuntimeError("@applies methods only change state: record events in a command.")
+        if self.ended or recording.ends:
+            raise StreamEnded(f"This {self._meta.verbose_name} has ended: it accepts no further event.")
+        declaration = declaration_of(event)
+        data = encode(event)
+        self._apply(decode(declaration, data))
+        recording.add(declaration, data)
+
+    def _apply(self, event: object) -> None:
+        method: Callable[[object], None] = getattr(self, method_for(type(self), type(event)))
+        recording = self._recording
+        recording.applying = True
+        try:
+            method(event)
+            recording.settle(self)
+        except BaseException:
+            recording.spend(f"applying {type(event).__name__} failed")
+            raise
+        finally:
+            recording.applying = False
+
+    @contextmanager
+    def _running(self, command: Command) -> Iterator[None]:
+        recording = self._recording
+        before = len(recording.pending)
+        exists = not self._state.adding or before > 0
+        if command.creates and exists:
+            raise CommandRejected(f"This {self._meta.verbose_name} exists already.", code="already_exists")
+        if not command.creates and not exists:
+            raise CommandRejected(f"This {self._meta.verbose_name} does not exist yet.", code="does_not_exist")
+        try:
+            yield
+        except BaseException:
+            if len(recording.pending) > before:
+                recording.spend(f"{command.name}() failed after it had recorded an event")
+            raise
+
+    def save_base(self, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("raw"):
+            raise DirectWriteRefused(
+                f"{type(self).__name__}: loading a row (loaddata) would leave no event behind. Run commands instead."
+            )
+        super().save_base(*args, **kwargs)
+
+    def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse: record an event declared with ``ends=True`` instead."""
+        _refuse_delete(type(self))
+
+    def history(self) -> StoredEventQuerySet:
+        """Return its stored events, in order."""
+        return type(self).objects.history(self.pk)

@@ -1,0 +1,104 @@
+"""Idempotency: the receipt of a command is stored with its events, so that repeating the request answers, not acts.
+
+A key is scoped to actor, operation and stream. Refusals are not stored: they are decided again.
+"""
+
+from __future__ import annotations
+
+import json
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from django.apps import apps
+
+from eventsourcing_app.aggregates.receipts import Receipt
+from eventsourcing_app.conf import conf
+from eventsourcing_app.context import current, reacting
+from eventsourcing_app.exceptions import KeyInFlight, KeyReused
+from eventsourcing_app.log import clock
+from eventsourcing_app.log.append import log_connection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+MAX_KEY = 255
+
+
+def run_once(
+    key: str,
+    *,
+    operation: str,
+    stream_key: str,
+    request: Mapping[str, Any],
+    to_key: Callable[[str], Any],
+    act: Callable[[], Receipt],
+) -> Receipt:
+    """Run ``act`` and store its receipt, or return the receipt that ``key`` has already earned.
+
+    Must run inside the transaction of the command. Raises ``KeyReused`` if the key came with another request, and
+    ``KeyInFlight`` while the first request is still running (on PostgreSQL; SQLite waits for it instead).
+    """
+    if not key or len(key) > MAX_KEY or not key.isprintable():
+        raise ValueError(f"An idempotency key has 1 to {MAX_KEY} printable characters; {key!r:.80} is refused.")
+    scope = (current().resolve_actor(), operation, stream_key, key)
+    _claim(scope)
+    fingerprint = sha256(_canonical(request)).digest()
+    receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
+    actor, operation, stream_key, key = scope
+    stored = receipts.filter(actor=actor, operation=operation, stream_key=stream_key, key=key).first()
+    if stored is not None:
+        if bytes(stored.fingerprint) != fingerprint:
+            raise KeyReused(
+                f"The idempotency key {key!r} has already answered another request for {operation}. Use a new key "
+                "for a new request."
+            )
+        result = stored.result
+        return Receipt(
+            pk=to_key(result["pk"]),
+            position=result["position"],
+            version=result["version"],
+            replayed=True,
+        )
+    receipt = act()
+    receipts.create(
+        actor=actor,
+        operation=operation,
+        stream_key=stream_key,
+        key=key,
+        fingerprint=fingerprint,
+        result={"pk": str(receipt.pk), "position": receipt.position, "version": receipt.version},
+        recorded_at=clock.now(),
+    )
+    return receipt
+
+
+def reaction_key() -> str | None:
+    """Return the key that a command is given implicitly where a subscriber runs it, else ``None``.
+
+    It names subscription, event and the place of the command in this run of the handler, so that a handler which runs
+    again after a crash does again only what it had not done.
+    """
+    reaction = reacting.get()
+    if reaction is None or reaction.kind != "subscriber":
+        return None
+    return f"{reaction.subscription}:{reaction.event_id}:{reaction.next_ordinal()}"
+
+
+def _claim(scope: tuple[str, ...]) -> None:
+    connection = log_connection()
+    if connection.vendor != "postgresql":
+        return
+    number = int.from_bytes(sha256(json.dumps(scope).encode()).digest()[:8], signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        (claimed,) = cursor.fetchone()
+    if not claimed:
+        raise KeyInFlight(
+            f"The first request with the idempotency key {scope[-1]!r} is still running. Send it again in a moment."
+        )
+
+
+def _canonical(request: Mapping[str, Any]) -> bytes:
+    return msgspec.json.encode(request, order="deterministic")

@@ -1,0 +1,140 @@
+"""What one instance of an event-sourced model has done since it was loaded: its unsaved events and its baseline.
+
+The baseline is the state as last loaded or applied. Comparing with it is how an assignment outside ``@applies`` is
+noticed, without a trick on attribute access.
+"""
+
+from __future__ import annotations
+
+import itertools
+from copy import deepcopy
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
+
+from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from django.db import models
+
+    from eventsourcing_app.events.declare import Declaration
+    from eventsourcing_app.log.commits import CommitToken
+
+_IMMUTABLE = frozenset({str, int, bool, float, Decimal, date, datetime, time, timedelta, UUID, bytes, type(None)})
+_order = itertools.count()
+
+
+class PendingEvent(NamedTuple):
+    """An event that was recorded and applied, but not yet saved."""
+
+    order: int
+    """When it was recorded, counted over all instances of this process: the order in which they are appended."""
+    declaration: Declaration
+    data: str
+
+
+@cache
+def history_fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
+    """Return the fields whose values come from events, besides the key: all concrete ones but ``unrecorded`` ones."""
+    unrecorded: tuple[str, ...] = getattr(model, "unrecorded", ())
+    return tuple(
+        field
+        for field in model._meta.concrete_fields
+        if not field.primary_key and not field.generated and field.name not in unrecorded
+    )
+
+
+@cache
+def _watched(model: type[models.Model]) -> tuple[str, ...]:
+    return tuple(field.attname for field in history_fields(model))
+
+
+class Recording:
+    """The unsaved part of one instance. See the module."""
+
+    __slots__ = ("applying", "baseline", "ends", "key", "pending", "spent", "token")
+
+    def __init__(self) -> None:
+        self.baseline: dict[str, Any] = {}
+        self.key: Any = None
+        self.pending: list[PendingEvent] = []
+        self.token: CommitToken | None = None
+        self.spent = ""
+        self.applying = False
+        self.ends = False
+
+    @classmethod
+    def of_new(cls, instance: models.Model) -> Recording:
+        """Begin with the defaults of the model: a new instance has no state before its first event."""
+        recording = cls()
+        recording.baseline = {field.attname: field.get_default() for field in history_fields(type(instance))}
+        return recording
+
+    @classmethod
+    def of_loaded(cls, instance: models.Model) -> Recording:
+        """Begin with the state that was loaded."""
+        recording = cls()
+        recording.settle(instance)
+        return recording
+
+    def settle(self, instance: models.Model, *, only: Collection[str] | None = None) -> None:
+        """Take the present state as the baseline, or the present values of ``only`` some fields."""
+        values = instance.__dict__
+        self.key = instance.pk
+        baseline = {} if only is None else self.baseline
+        for name in _watched(type(instance)):
+            if name in values and (only is None or name in only):
+                value = values[name]
+                if type(value) not in _IMMUTABLE:
+                    value = self._frozen(instance, name, value)
+                baseline[name] = value
+        self.baseline = baseline
+
+    @staticmethod
+    def _frozen(instance: models.Model, name: str, value: Any) -> Any:
+        if hasattr(value, "resolve_expression"):
+            raise TypeError(
+                f"{type(instance).__name__}.{name} was assigned the expression {value!r}: only the database would know "
+                "its value, and history could not be replayed. Assign a plain value in @applies."
+            )
+        return deepcopy(value)
+
+    def add(self, declaration: Declaration, data: str) -> None:
+        """Keep an event that has been applied."""
+        self.pending.append(PendingEvent(next(_order), declaration, data))
+        self.ends = self.ends or declaration.ends
+
+    def spend(self, why: str) -> None:
+        """Make the instance unusable: it no longer agrees with the database."""
+        if not self.spent:
+            self.spent = why
+        self.pending.clear()
+
+    def check(self, instance: models.Model) -> None:
+        """Raise if the instance is spent, or was changed without an event."""
+        if not self.spent and self.token is not None and not self.token.stands:
+            self.spend("the transaction in which it was saved was rolled back")
+        if self.spent:
+            raise SpentInstance(
+                f"This {type(instance).__name__} ({instance.pk}) cannot be used any more: {self.spent}. "
+                "Load it again with objects.get()."
+            )
+        changed = self.changed(instance)
+        if changed:
+            raise UnrecordedChange(type(instance).__name__, changed)
+
+    def changed(self, instance: models.Model) -> list[str]:
+        """Return the names of the fields that differ from the baseline."""
+        values = instance.__dict__
+        changed = []
+        for name, was in self.baseline.items():
+            value = values.get(name, was)
+            if value is not was and (type(value) is not type(was) or value != was):
+                changed.append(name)
+        if not instance._state.adding and self.key != instance.pk:
+            changed.append(instance._meta.pk.attname)
+        return changed

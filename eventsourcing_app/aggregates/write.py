@@ -1,0 +1,249 @@
+"""Saving aggregates: rows and events in one transaction, each row only at the version that was loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, models, transaction
+from django.db.models import sql
+from django.db.models.signals import post_save, pre_save
+
+from eventsourcing_app.aggregates.recording import PendingEvent, history_fields
+from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import ConcurrencyError, DirectWriteRefused, LogUnsafe, NothingRecorded
+from eventsourcing_app.log import clock
+from eventsourcing_app.log.append import Appended, NewEvent, StateWrite, append
+from eventsourcing_app.log.errors import conflicts_translated
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+
+
+def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -> Appended:
+    """Save the recorded events and the rows of ``instances``, all of them or none.
+
+    On failure every instance is spent, because it no longer agrees with the database. Rows that exist must be locked by
+    the caller in the order of their keys if there are several, or two writers could wait for each other.
+    """
+    for instance in instances:
+        _require_recorded(instance)
+    try:
+        return _write(instances, repeatable)
+    except BaseException as error:
+        for instance in instances:
+            instance._recording.spend(f"saving it failed ({type(error).__name__})")
+        raise
+
+
+def _require_recorded(instance: EventSourcedModel) -> None:
+    instance._recording.check(instance)
+    if not instance._recording.pending:
+        raise NothingRecorded(
+            f"This {type(instance).__name__} ({instance.pk}) has nothing to save: call a command that records an event "
+            "first. Columns without history are saved with save(update_fields=[…])."
+        )
+
+
+def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended:
+    connection = connections[conf.DATABASE]
+    before = [instance.changed_at for instance in instances if instance.changed_at is not None]
+    recorded_at = clock.now(not_before=max(before, default=None))
+    created = [instance._state.adding for instance in instances]
+    _announce(pre_save, instances)
+    expected = {id(instance): instance.version for instance in instances}
+    for instance in instances:
+        _advance(instance, recorded_at)
+    if len(instances) == 1:
+        appended = _write_one(connection, instances[0], expected, recorded_at, repeatable)
+    else:
+        appended = _write_several(connection, instances, expected, recorded_at, repeatable)
+    for instance in instances:
+        _finish(instance, appended)
+    _announce(post_save, instances, created)
+    return appended
+
+
+def _write_one(
+    connection: BaseDatabaseWrapper,
+    instance: EventSourcedModel,
+    expected: dict[int, int],
+    recorded_at: datetime,
+    repeatable: bool,
+) -> Appended:
+    version = expected[id(instance)]
+    with conflicts_translated(
+        instance.stream_type, instance.stream_key, expected=version, primary_key=_primary_key(instance)
+    ):
+        if _draws_key_late(connection, instance):
+            with transaction.atomic(using=connection.alias, savepoint=False):
+                _insert_drawing_key(connection, instance)
+                appended = append(_events([instance], expected), recorded_at=recorded_at, repeatable=repeatable)
+        else:
+            _draw_key(connection, instance)
+            state = _state_write(connection, instance, version)
+            events = _events([instance], expected)
+            appended = append(events, recorded_at=recorded_at, state=state, repeatable=repeatable)
+    if appended is None:
+        raise _lost_race(instance, version)
+    return appended
+
+
+def _write_several(
+    connection: BaseDatabaseWrapper,
+    instances: Sequence[EventSourcedModel],
+    expected: dict[int, int],
+    recorded_at: datetime,
+    repeatable: bool,
+) -> Appended:
+    with transaction.atomic(using=connection.alias, savepoint=False):
+        for instance in instances:
+            version = expected[id(instance)]
+            with conflicts_translated(
+                instance.stream_type, instance.stream_key, expected=version, primary_key=_primary_key(instance)
+            ):
+                if _draws_key_late(connection, instance):
+                    _insert_drawing_key(connection, instance)
+                    continue
+                _draw_key(connection, instance)
+                state = _state_write(connection, instance, version)
+                with connection.cursor() as cursor:
+                    cursor.execute(state.sql, state.params)
+                    if cursor.rowcount != 1:
+                        raise _lost_race(instance, version)
+        first = instances[0]
+        with conflicts_translated(first.stream_type, first.stream_key, expected=expected[id(first)]):
+            appended = append(_events(instances, expected), recorded_at=recorded_at, repeatable=repeatable)
+    if appended is None:
+        raise LogUnsafe("The log accepted no row of a plain INSERT: a rule or trigger of the database discards them.")
+    return appended
+
+
+def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:
+    recording = instance._recording
+    instance.version += len(recording.pending)
+    instance.changed_at = recorded_at
+    instance.ended = recording.ends
+
+
+def _events(instances: Sequence[EventSourcedModel], expected: dict[int, int]) -> list[NewEvent]:
+    ordered: list[tuple[PendingEvent, EventSourcedModel, int]] = []
+    for instance in instances:
+        for version, pending in enumerate(instance._recording.pending, expected[id(instance)] + 1):
+            ordered.append((pending, instance, version))
+    if len(instances) > 1:
+        ordered.sort(key=lambda entry: entry[0].order)
+    return [
+        NewEvent(
+            instance.stream_type,
+            instance.stream_key,
+            version,
+            pending.declaration.name,
+            pending.declaration.version,
+            pending.data,
+        )
+        for pending, instance, version in ordered
+    ]
+
+
+def _finish(instance: EventSourcedModel, appended: Appended) -> None:
+    recording = instance._recording
+    recording.pending.clear()
+    recording.token = appended.token
+    instance._state.adding = False
+    instance._state.db = conf.DATABASE
+    recording.settle(instance)
+    instance.position = appended.last[instance.stream_type, instance.stream_key]
+
+
+def _announce(signal: Any, instances: Sequence[EventSourcedModel], created: Sequence[bool] | None = None) -> None:
+    for index, instance in enumerate(instances):
+        model = type(instance)
+        origin = model._meta.concrete_model if model._meta.proxy else model
+        if not signal.has_listeners(origin):
+            continue
+        facts: dict[str, Any] = {"raw": False, "using": conf.DATABASE, "update_fields": None}
+        if created is not None:
+            facts["created"] = created[index]
+        signal.send(sender=origin, instance=instance, **facts)
+
+
+# Rows
+
+
+def _state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, version: int) -> StateWrite:
+    if instance._state.adding:
+        return _compile_insert(connection, instance)
+    query = sql.UpdateQuery(type(instance))
+    query.add_q(models.Q(pk=instance.pk, version=version))
+    loaded = instance.__dict__
+    query.add_update_fields(
+        [
+            (field, None, field.pre_save(instance, False))
+            for field in history_fields(type(instance))
+            if field.attname in loaded
+        ]
+    )
+    statement, params = query.get_compiler(connection=connection).as_sql()
+    return StateWrite(statement, params)
+
+
+def _compile_insert(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> StateWrite:
+    fields = [field for field in instance._meta.local_concrete_fields if not field.generated]
+    if instance._meta.pk is not None and instance.pk is None:
+        fields.remove(instance._meta.pk)
+    query = sql.InsertQuery(type(instance))
+    query.insert_values(fields, [instance], raw=False)
+    ((statement, params),) = query.get_compiler(connection=connection).as_sql()
+    return StateWrite(statement, params)
+
+
+def _draws_key_late(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> bool:
+    return instance._state.adding and instance.pk is None and connection.vendor != "postgresql"
+
+
+def _insert_drawing_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
+    state = _compile_insert(connection, instance)
+    with connection.cursor() as cursor:
+        cursor.execute(state.sql, state.params)
+        key = instance._meta.pk
+        setattr(instance, key.attname, connection.ops.last_insert_id(cursor, instance._meta.db_table, key.column or ""))
+
+
+def _draw_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
+    """Draw the key before the row is written, so that row and events can go in one statement."""
+    if not instance._state.adding or instance.pk is not None:
+        return
+    table, column = connection.ops.quote_name(instance._meta.db_table), instance._meta.pk.column
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nextval(pg_get_serial_sequence(%s, %s))", [table, column])
+        (instance.pk,) = cursor.fetchone()
+
+
+def _primary_key(instance: EventSourcedModel) -> str | None:
+    if not instance._state.adding:
+        return None
+    return f"{instance._meta.db_table}.{instance._meta.pk.column}"
+
+
+def _lost_race(instance: EventSourcedModel, expected: int) -> ConcurrencyError:
+    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(type(instance), using=conf.DATABASE)
+    actual = rows.filter(pk=instance.pk).values_list("version", flat=True).first()
+    return ConcurrencyError(instance.stream_type, instance.stream_key, expected=expected, actual=actual)
+
+
+def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
+    """Write columns that have no history, without an event."""
+    refused = names - set(type(instance).unrecorded)
+    if refused or instance._state.adding:
+        raise DirectWriteRefused(
+            f"{type(instance).__name__}: save(update_fields={sorted(names)}) would leave no event behind: only columns "
+            f"listed in `unrecorded` ({', '.join(type(instance).unrecorded) or 'none'}) are written so, on a row that "
+            "exists."
+        )
+    instance._recording.check(instance)
+    models.Model.save_base(instance, update_fields=names, using=conf.DATABASE, force_update=True)

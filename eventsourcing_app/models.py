@@ -1,0 +1,10 @@
+"""Where Django looks for models, and where users import the base of theirs."""
+
+from __future__ import annotations
+
+from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.records import StoredReceipt
+from eventsourcing_app.log.records import SettledPosition, StoredEvent
+from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
+
+__all__ = ["EventSourcedModel", "Segment", "SettledPosition", "StoredEvent", "StoredReceipt", "Subscription", "Wake"]
