@@ -1,0 +1,28 @@
+"""Event-sourced, audited Django models, and subscribers that never lose an event.
+
+The words to declare and say things with. The model to inherit from is in ``eventsourcing_app.models``.
+"""
+
+from eventsourcing_app.aggregates.declare import applies, command
+from eventsourcing_app.context import context
+from eventsourcing_app.events.declare import event
+from eventsourcing_app.exceptions import CommandRejected
+from eventsourcing_app.log.recorded import RecordedEvent
+from eventsourcing_app.projections.base import Projection
+from eventsourcing_app.subscriptions.publish import publish
+from eventsourcing_app.subscriptions.registry import handles, subscriber
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "CommandRejected",
+    "Projection",
+    "RecordedEvent",
+    "applies",
+    "command",
+    "context",
+    "event",
+    "handles",
+    "publish",
+    "subscriber",
+]

@@ -1,0 +1,39 @@
+"""The app's configuration: finds every app's events and reactions, registers checks, and schedules the sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import AppConfig, apps
+from django.db import connections
+from django.db.models.signals import post_migrate
+from django.utils.module_loading import autodiscover_modules, import_string
+from django.utils.translation import gettext_lazy as _
+
+from eventsourcing_app.conf import conf
+
+
+class EventSourcingConfig(AppConfig):
+    """Event sourcing for Django models."""
+
+    name = "eventsourcing_app"
+    verbose_name = _("Event sourcing")
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        # By name: this module is imported before models can be.
+        autodiscover_modules("events")
+        autodiscover_modules("reactions")
+        import_string("eventsourcing_app.checks.register_checks")()
+        log_grew = import_string("eventsourcing_app.log.commits.log_grew")
+        log_grew.connect(import_string("eventsourcing_app.subscriptions.wake.request"), dispatch_uid=self.name)
+        post_migrate.connect(_schedule_sweep, dispatch_uid=self.name)
+
+
+def _schedule_sweep(app_config: AppConfig, using: str, **_signal: Any) -> None:
+    """Once the tables of django-q2 exist, whichever app is migrated last."""
+    if app_config.name not in ("eventsourcing_app", "django_q") or conf.DISPATCHER != "django_q":
+        return
+    schedules = apps.get_model("django_q", "Schedule")._meta.db_table if apps.is_installed("django_q") else None
+    if schedules in connections[using].introspection.table_names():
+        import_string("eventsourcing_app.tasks.schedule_sweep")()

@@ -1,0 +1,1 @@
+"""Read models, built from events in the transaction that moves their checkpoint."""

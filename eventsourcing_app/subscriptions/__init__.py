@@ -1,0 +1,1 @@
+"""Who reacts: registry, durable progress, and the loop that delivers events."""

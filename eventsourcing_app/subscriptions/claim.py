@@ -1,0 +1,167 @@
+"""Claims: whose turn a segment is, fenced by a token, so that a worker which was given up cannot move a checkpoint.
+
+A claim is committed before any handler runs, with the attempt already counted: a handler that kills its process is
+found by the claim it left behind.
+"""
+
+from __future__ import annotations
+
+import random
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID, uuid4
+
+from django.db import transaction
+from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models.functions import Now
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.log.settled import settled_position
+from eventsourcing_app.subscriptions.records import Segment, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eventsourcing_app.subscriptions.registry import Definition
+
+_MAX_ERROR = 8_000
+
+
+class Claim(NamedTuple):
+    """A segment that this worker may handle, for a while."""
+
+    segment: int
+    subscription: str
+    token: UUID
+    checkpoint: int
+    until: int
+    """The settled position up to which to read."""
+    careful: bool
+    """One event at a time: something went wrong here before."""
+    abandoned: bool
+    """Whether the worker that had it before died, perhaps of an event in its batch."""
+    attempts: int
+
+
+def ensure(definitions: Sequence[Definition]) -> None:
+    """Give each subscription its rows if it has none; its start is taken and stored in one step."""
+    known = set(Subscription.objects.using(conf.DATABASE).values_list("name", flat=True))
+    for definition in definitions:
+        if definition.name not in known:
+            _create(definition)
+
+
+def _create(definition: Definition) -> None:
+    if definition.start == "now":
+        after = settled_position()
+    else:
+        after = 0 if definition.start == "beginning" else definition.start
+    with transaction.atomic(using=conf.DATABASE):
+        # Several workers may see it first; the rows of one of them stay.
+        _, created = Subscription.objects.using(conf.DATABASE).get_or_create(
+            name=definition.name, defaults={"kind": definition.kind, "started_after": after}
+        )
+        if created:
+            Segment.objects.using(conf.DATABASE).create(subscription_id=definition.name, checkpoint=after)
+
+
+def claim(names: Sequence[str], *, until: int) -> Claim | None:
+    """Claim the segment that is behind ``until`` and longest unserved, if any is free and due."""
+    with transaction.atomic(using=conf.DATABASE):
+        segment = (
+            Segment.objects.using(conf.DATABASE)
+            .select_for_update(skip_locked=True, no_key=True, of=("self",))
+            .filter(subscription__in=names, subscription__status=Subscription.Status.ACTIVE, checkpoint__lt=until)
+            .filter(Q(retry_at=None) | Q(retry_at__lte=Now()))
+            .filter(Q(token=None) | Q(claimed_until__lt=Now()))
+            .order_by(F("served_at").asc(nulls_first=True), "pk")
+            .first()
+        )
+        if segment is None:
+            return None
+        token = uuid4()
+        Segment.objects.using(conf.DATABASE).filter(pk=segment.pk).update(
+            token=token,
+            claimed_until=_lease(),
+            served_at=Now(),
+            in_flight_from=segment.checkpoint + 1,
+            in_flight_to=until,
+            attempts=segment.attempts + 1,
+        )
+    return Claim(
+        segment=segment.pk,
+        subscription=segment.subscription_id,
+        token=token,
+        checkpoint=segment.checkpoint,
+        until=until,
+        careful=segment.checkpoint < segment.careful_until,
+        abandoned=segment.token is not None,
+        attempts=segment.attempts + 1,
+    )
+
+
+def hold(claimed: Claim) -> bool:
+    """Lock the segment for the rest of the transaction; false if the claim was given to another worker."""
+    rows = Segment.objects.using(conf.DATABASE).select_for_update(no_key=True)
+    return rows.filter(pk=claimed.segment, token=claimed.token).first() is not None
+
+
+def renew(claimed: Claim) -> bool:
+    """Give a sign of life; false if the claim was given to another worker."""
+    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
+    return rows.update(claimed_until=_lease()) == 1
+
+
+def watch(claimed: Claim, *, until: int) -> bool:
+    """Keep the claim; from here to ``until`` events are handled one by one."""
+    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
+    return rows.update(careful_until=until) == 1
+
+
+def release(claimed: Claim, *, checkpoint: int) -> bool:
+    """Move the checkpoint and end the claim; false, and nothing is moved, if it was given to another worker."""
+    done: dict[str, Any] = {"checkpoint": checkpoint, "retry_at": None}
+    if checkpoint > claimed.checkpoint:
+        done |= {"attempts": 0, "failed_position": None, "last_error": "", "failed_at": None}
+    return _end(claimed, **done)
+
+
+def be_careful(claimed: Claim, *, until: int) -> bool:
+    """End the claim without progress; from here to ``until`` events are then handled one by one."""
+    return _end(claimed, careful_until=until, attempts=claimed.attempts - 1)
+
+
+def fail(claimed: Claim, *, checkpoint: int, position: int, error: str) -> bool:
+    """Move the checkpoint up to the failing event, and stop there until it is due again."""
+    attempts = claimed.attempts if checkpoint == claimed.checkpoint else 1
+    return _end(
+        claimed,
+        checkpoint=checkpoint,
+        attempts=attempts,
+        careful_until=position,
+        failed_position=position,
+        failed_at=Now(),
+        last_error=error[-_MAX_ERROR:],
+        retry_at=_from_now(_backoff(attempts)),
+    )
+
+
+def _end(claimed: Claim, **values: Any) -> bool:
+    ended = {"claimed_until": None, "in_flight_from": None, "in_flight_to": None}
+    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
+    return rows.update(token=None, **ended, **values) == 1
+
+
+def _backoff(attempts: int) -> float:
+    """Full jitter: any time up to the doubled wait, so that failures do not come back in step."""
+    first, longest = conf.RETRY_SECONDS
+    return random.uniform(0, min(longest, first * 2 ** min(attempts - 1, 30)))
+
+
+def _lease() -> ExpressionWrapper[Any]:
+    return _from_now(conf.LEASE_SECONDS)
+
+
+def _from_now(seconds: float) -> ExpressionWrapper[Any]:
+    # The database's clock: workers on several machines need not agree on the time.
+    return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())

@@ -1,0 +1,72 @@
+"""The loop that every worker runs: claim the segment that is behind and longest unserved, handle a batch, next.
+
+It ends only when nothing more can come: all that is settled has been offered to every subscription, and no open
+transaction can still add an event. The log and the checkpoints are the truth; a wake is only a hint.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from eventsourcing_app.exceptions import LogUnsafe
+from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.settled import last_position, settled_position
+from eventsourcing_app.subscriptions import wake
+from eventsourcing_app.subscriptions.claim import claim, ensure
+from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.work import work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_OPEN_APPEND_PAUSE = 0.02
+
+
+@dataclass(slots=True, kw_only=True)
+class Drained:
+    """What a run of the loop did."""
+
+    handled: int = 0
+    """Events handled, counted once for each subscription."""
+    errors: list[Exception] = field(default_factory=list)
+    """What handlers raised."""
+    finished: bool = True
+    """Whether everything was done that can be done now; if not, the loop is to be run again."""
+
+
+def drain(
+    *, stop: Callable[[], bool] | None = None, seconds: float | None = None, inside_transaction: bool = False
+) -> Drained:
+    """Handle whatever subscriptions are behind with, until nothing is left, ``stop()`` is true or ``seconds`` are over.
+
+    A subscription whose handler fails is retried later, with backoff; the others go on. Must run outside any
+    transaction, because subscribers have effects that no rollback undoes; tests say ``inside_transaction``.
+    """
+    if log_connection().in_atomic_block and not inside_transaction:
+        raise LogUnsafe("drain() was called inside a transaction: what subscribers do in the world cannot be undone.")
+    end = None if seconds is None else time.monotonic() + seconds
+    drained = Drained()
+
+    def over() -> bool:
+        return (stop is not None and stop()) or (end is not None and time.monotonic() >= end)
+
+    definitions = {definition.name: definition for definition in registry.all()}
+    ensure(tuple(definitions.values()))
+    while not over():
+        # The hint is cleared before positions are read: what is appended from here on asks for another run.
+        wake.clear()
+        target = settled_position()
+        while not over() and (claimed := claim(tuple(definitions), until=target)) is not None:
+            outcome = work(definitions[claimed.subscription], claimed)
+            drained.handled += outcome.handled
+            if outcome.error is not None:
+                drained.errors.append(outcome.error)
+        if over():
+            break
+        if target >= last_position():
+            return drained
+        time.sleep(_OPEN_APPEND_PAUSE)
+    drained.finished = False
+    return drained

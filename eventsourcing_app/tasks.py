@@ -1,0 +1,49 @@
+"""Entry points of django-q2. A task is a wake, never the truth: arguments, order and repetition do not matter."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django_q.conf import Conf
+from django_q.models import Schedule
+from django_q.tasks import async_task
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.subscriptions import wake
+from eventsourcing_app.subscriptions.drain import drain as drain_subscriptions
+
+DRAIN_SECONDS = 20.0
+"""A task ends after this time and asks for the next one; less than the cluster's ``timeout``."""
+
+_SWEEP = "eventsourcing_app: sweep"
+
+
+def enqueue_drain() -> None:
+    """Put one drain task on the queue, unless one is outstanding.
+
+    Inside a transaction, so that django-q2 does not close the connection of whoever has just committed; with its ORM
+    broker in the log's database, hint and task are stored together or not at all.
+    """
+    with transaction.atomic(using=conf.DATABASE), transaction.atomic(using=Conf.ORM or conf.DATABASE):
+        if wake.claim_slot():
+            async_task("eventsourcing_app.tasks.drain")
+
+
+def drain() -> str:
+    """Drain the subscriptions for a while; ask for another task if there is more to do."""
+    drained = drain_subscriptions(seconds=DRAIN_SECONDS)
+    if not drained.finished:
+        enqueue_drain()
+    return f"{drained.handled} handled, {len(drained.errors)} failed"
+
+
+def sweep() -> str:
+    """Drain whatever lost hints left behind. Scheduled every minute."""
+    return drain()
+
+
+def schedule_sweep() -> None:
+    """See to it that the sweep is scheduled. Called after ``migrate``."""
+    Schedule.objects.update_or_create(
+        name=_SWEEP,
+        defaults={"func": "eventsourcing_app.tasks.sweep", "schedule_type": Schedule.MINUTES, "minutes": 1},
+    )
