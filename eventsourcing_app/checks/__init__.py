@@ -1,0 +1,31 @@
+"""System checks: what would make the log unsafe, slow or unreadable is said before it happens.
+
+    E001–E019, W001–W019   the log's database; only with ``manage.py check --database`` and before ``migrate``
+    E020–E029, W020–W029   the setting ``EVENTSOURCING`` and the databases it speaks of
+    E030–E039              declared events
+    E040–E049, W040–W049   the queue
+    E050–E059              database routers
+    E100–E119              event-sourced models
+
+An id keeps its meaning forever.
+"""
+
+from __future__ import annotations
+
+from django.core import checks
+
+from eventsourcing_app.checks.database import check_log_database
+from eventsourcing_app.checks.declarations import check_declarations
+from eventsourcing_app.checks.models import check_models
+from eventsourcing_app.checks.queue import check_queue
+from eventsourcing_app.checks.routing import check_routing
+from eventsourcing_app.checks.settings import check_settings
+
+TAG = "eventsourcing"
+
+
+def register_checks() -> None:
+    """Register every check; called once, when the apps are ready."""
+    checks.register(check_log_database, checks.Tags.database, TAG)
+    for check in (check_settings, check_declarations, check_models, check_queue, check_routing):
+        checks.register(check, TAG)

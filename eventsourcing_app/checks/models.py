@@ -1,0 +1,214 @@
+"""Checks of event-sourced models: what would change a row past its events, or could not be replayed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.apps import apps
+from django.conf import settings
+from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.db.models.fields import NOT_PROVIDED
+
+from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.manager import EventSourcedManager
+from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
+from eventsourcing_app.aggregates.recording import history_fields
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_SAFE_DELETES = (models.PROTECT, models.RESTRICT, models.DO_NOTHING)
+_LONGEST_KEY = 255
+
+
+def check_models(*, app_configs: Iterable[Any] | None = None, **_kwargs: Any) -> list[checks.CheckMessage]:
+    """Check every event-sourced model of the given apps."""
+    del app_configs  # stream types must be unique over all of them
+    found = [] if settings.USE_TZ else [_naive_times()]
+    by_stream: dict[str, type[models.Model]] = {}
+    for model in apps.get_models():
+        if not issubclass(model, EventSourcedModel):
+            continue
+        found += _problems(model)
+        stream_type = getattr(model, "stream_type", "")
+        if stream_type and not model._meta.proxy:
+            if stream_type in by_stream:
+                found.append(_same_stream(model, by_stream[stream_type]))
+            by_stream[stream_type] = model
+    return found
+
+
+def _problems(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
+    if not getattr(model, "stream_type", ""):
+        yield _no_stream(model)
+    if model._meta.parents:
+        yield _inherited_table(model)
+    yield from _key(model)
+    for field in history_fields(model):
+        yield from _field(model, field)
+    if model._meta.many_to_many:
+        yield _many_to_many(model)
+    if any(hasattr(field, "rel_class") and field.one_to_many for field in model._meta.private_fields):
+        yield _generic_relation(model)
+    if not isinstance(model._default_manager, EventSourcedManager):
+        yield _manager(model, "default manager")
+    if not isinstance(model._base_manager.get_queryset(), EventSourcedQuerySet):
+        yield _manager(model, "base manager")
+    unknown = set(model.unrecorded) - {field.name for field in model._meta.concrete_fields}
+    if unknown:
+        yield _unknown_unrecorded(model, unknown)
+    yield from _commands(model)
+
+
+def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
+    key = model._meta.pk
+    if not key.concrete:
+        yield checks.Error(
+            f"{model._meta.label} has a composite primary key, which cannot name a stream.",
+            hint="Give it a single key; keep the parts as columns with a UniqueConstraint.",
+            obj=model,
+            id="eventsourcing_app.E110",
+        )
+    elif (key.max_length or 0) > _LONGEST_KEY:
+        yield checks.Error(
+            f"The primary key of {model._meta.label} may be longer than a stream key ({_LONGEST_KEY} characters).",
+            hint=f"Set max_length={_LONGEST_KEY} or less.",
+            obj=model,
+            id="eventsourcing_app.E110",
+        )
+
+
+def _field(model: type[EventSourcedModel], field: models.Field[Any, Any]) -> Iterator[checks.CheckMessage]:
+    if isinstance(field, models.ForeignKey) and field.remote_field.on_delete not in _SAFE_DELETES:
+        yield _deletes(model, field)
+    if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
+        yield _clock_field(model, field)
+    if getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED:
+        yield _database_default(model, field)
+    if callable(field.default) and field.get_default() != field.get_default():
+        yield _unstable_default(model, field)
+
+
+def _commands(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
+    for command in commands_of(model).values():
+        try:
+            _ = command.parameters
+        except (ImproperlyConfigured, NameError) as error:
+            yield checks.Error(
+                f"Command {command.name}() of {model._meta.label} cannot be described: {error}",
+                hint="Name and annotate each argument with a type that can be imported at run time.",
+                obj=model,
+                id="eventsourcing_app.E112",
+            )
+
+
+def _naive_times() -> checks.CheckMessage:
+    return checks.Error(
+        "USE_TZ is False: events are recorded in UTC, and naive times would be ambiguous.",
+        hint="Set USE_TZ = True.",
+        id="eventsourcing_app.E100",
+    )
+
+
+def _no_stream(model: type[models.Model]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label} has no stream_type.",
+        hint=f'Add stream_type = "{model._meta.app_label}.{model._meta.model_name}". It names the streams for ever.',
+        obj=model,
+        id="eventsourcing_app.E101",
+    )
+
+
+def _same_stream(model: type[models.Model], other: type[models.Model]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label} and {other._meta.label} have the same stream_type: their histories would mix.",
+        hint="Give each a stream_type of its own.",
+        obj=model,
+        id="eventsourcing_app.E102",
+    )
+
+
+def _deletes(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label}.{field.name} would delete or change the row without an event when what it points at is "
+        "deleted.",
+        hint="Use on_delete=models.PROTECT, RESTRICT or DO_NOTHING.",
+        obj=field,
+        id="eventsourcing_app.E103",
+    )
+
+
+def _clock_field(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label}.{field.name} sets itself to the time of saving, which no replay can repeat.",
+        hint="Remove auto_now/auto_now_add; changed_at tells when the last event was recorded.",
+        obj=field,
+        id="eventsourcing_app.E104",
+    )
+
+
+def _database_default(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label}.{field.name} has a db_default, which only the database would know.",
+        hint="Use default=…, or assign it in @applies.",
+        obj=field,
+        id="eventsourcing_app.E105",
+    )
+
+
+def _many_to_many(model: type[models.Model]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label} has a many-to-many field: its rows would change without an event.",
+        hint="Keep the relation in a projection, or as a list of keys in a JSONField.",
+        obj=model,
+        id="eventsourcing_app.E106",
+    )
+
+
+def _inherited_table(model: type[models.Model]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label} inherits from a model with a table of its own (multi-table inheritance).",
+        hint="Inherit from abstract models only.",
+        obj=model,
+        id="eventsourcing_app.E107",
+    )
+
+
+def _unstable_default(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
+    return checks.Error(
+        f"The default of {model._meta.label}.{field.name} is another one each time, which no replay can repeat.",
+        hint="Draw the value in the creating command and record it in its event.",
+        obj=field,
+        id="eventsourcing_app.E108",
+    )
+
+
+def _manager(model: type[models.Model], which: str) -> checks.CheckMessage:
+    return checks.Error(
+        f"The {which} of {model._meta.label} does not refuse writes that leave no event.",
+        hint="Inherit custom managers from that of EventSourcedModel (type(EventSourcedModel.objects)), and "
+        'keep base_manager_name = "objects" in Meta.',
+        obj=model,
+        id="eventsourcing_app.E109",
+    )
+
+
+def _unknown_unrecorded(model: type[models.Model], names: set[str]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label}.unrecorded names no column: {', '.join(sorted(names))}.",
+        hint="List names of fields of the model.",
+        obj=model,
+        id="eventsourcing_app.E111",
+    )
+
+
+def _generic_relation(model: type[models.Model]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label} has a GenericRelation, which deletes rows without asking them.",
+        hint="Query the other model by content type and key instead.",
+        obj=model,
+        id="eventsourcing_app.E113",
+    )

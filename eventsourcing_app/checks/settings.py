@@ -1,0 +1,76 @@
+"""Checks of the setting ``EVENTSOURCING``: a typing error must not silently leave a default in place."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core import checks
+from django.db import connections
+
+from eventsourcing_app.conf import NAMES, conf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
+    """Check the setting itself, and the database that it names."""
+    given = getattr(settings, "EVENTSOURCING", {})
+    if not isinstance(given, dict):
+        return [_not_a_dict(given)]
+    return list(_problems(given))
+
+
+def _problems(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    for key in given:
+        if key not in NAMES:
+            yield _unknown_key(key)
+    if conf.CLOCK is not None and not settings.DEBUG:
+        yield _clock_outside_debug()
+    if conf.DATABASE not in connections:
+        yield _unknown_database()
+    elif connections[conf.DATABASE].settings_dict.get("ATOMIC_REQUESTS"):
+        yield _atomic_requests()
+
+
+def _not_a_dict(given: object) -> checks.CheckMessage:
+    return checks.Error(
+        f"The setting EVENTSOURCING must be a dict, not {type(given).__name__}.",
+        hint='Write EVENTSOURCING = {"DATABASE": "default"}, or leave it out: every key has a default.',
+        id="eventsourcing_app.E020",
+    )
+
+
+def _unknown_key(key: str) -> checks.CheckMessage:
+    close = get_close_matches(str(key).upper(), NAMES, n=1)
+    known = f"Did you mean {close[0]!r}?" if close else f"It knows {', '.join(NAMES)}."
+    return checks.Warning(
+        f"The setting EVENTSOURCING has no key {key!r}; it is ignored.", hint=known, id="eventsourcing_app.W020"
+    )
+
+
+def _clock_outside_debug() -> checks.CheckMessage:
+    return checks.Error(
+        "EVENTSOURCING['CLOCK'] replaces the system clock while DEBUG is False: recorded times would not be true.",
+        hint="Remove CLOCK from EVENTSOURCING. It is for demos and tests that need a past.",
+        id="eventsourcing_app.E021",
+    )
+
+
+def _unknown_database() -> checks.CheckMessage:
+    return checks.Error(
+        f"EVENTSOURCING['DATABASE'] is {conf.DATABASE!r}, but DATABASES has no such alias.",
+        hint=f"Name one of: {', '.join(map(repr, connections))}.",
+        id="eventsourcing_app.E022",
+    )
+
+
+def _atomic_requests() -> checks.CheckMessage:
+    return checks.Warning(
+        f"ATOMIC_REQUESTS is on for the log's database {conf.DATABASE!r}: a request that has appended holds back every "
+        "subscription until its response is finished.",
+        hint=f"Set DATABASES[{conf.DATABASE!r}]['ATOMIC_REQUESTS'] = False. Commands have a transaction of their own.",
+        id="eventsourcing_app.W021",
+    )

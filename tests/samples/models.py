@@ -1,0 +1,161 @@
+"""Event-sourced models with each kind of key, and a read model."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db import models
+
+from eventsourcing_app import CommandRejected, applies, command
+from eventsourcing_app.models import EventSourcedModel
+from tests.samples.events import (
+    BookListed,
+    BookRenamed,
+    Counted,
+    MoneyAdded,
+    MoneyTaken,
+    NeverApplied,
+    WalletClosed,
+    WalletLabelled,
+    WalletOpened,
+)
+
+
+class Wallet(EventSourcedModel):
+    """The key is the UUIDv7 of the base."""
+
+    stream_type = "samples.wallet"
+    unrecorded = ("note",)
+
+    owner = models.CharField(max_length=40)
+    balance = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal(0))
+    labels = models.JSONField(default=list)
+    note = models.CharField(max_length=40, blank=True, default="")
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(condition=models.Q(balance__lte=1_000_000), name="samples_wallet_not_too_rich"),
+        )
+
+    @command(creates=True)
+    def open(self, owner: str) -> None:
+        """Open a wallet."""
+        self.record(WalletOpened(owner=owner))
+
+    @command
+    def add(self, amount: Decimal, reference: str = "") -> None:
+        """Put money in."""
+        if amount <= 0:
+            raise CommandRejected("The amount must be positive.", code="amount_not_positive")
+        self.record(MoneyAdded(amount=amount, reference=reference))
+
+    @command
+    def take(self, amount: Decimal) -> None:
+        """Take money out."""
+        if amount > self.balance:
+            raise CommandRejected("There is not that much in it.", code="not_enough")
+        self.record(MoneyTaken(amount=amount))
+
+    @command
+    def label(self, labels: list[str]) -> None:
+        """Replace the labels."""
+        self.record(WalletLabelled(labels=labels))
+
+    @command
+    def close(self, reason: str = "") -> None:
+        """Close it for good."""
+        self.record(WalletClosed(reason=reason))
+
+    @command
+    def add_then_fail(self, amount: Decimal) -> None:
+        """Record, then think better of it."""
+        self.record(MoneyAdded(amount=amount))
+        raise CommandRejected("After all, no.", code="after_all")
+
+    @command
+    def tidy(self) -> None:
+        """Find nothing to do."""
+
+    @command
+    def forget_to_apply(self) -> None:
+        """Record an event that no method applies."""
+        self.record(NeverApplied())
+
+    @applies(WalletOpened)
+    def _opened(self, event: WalletOpened) -> None:
+        self.owner = event.owner
+
+    @applies(MoneyAdded)
+    def _added(self, event: MoneyAdded) -> None:
+        self.balance += event.amount
+
+    @applies(MoneyTaken)
+    def _taken(self, event: MoneyTaken) -> None:
+        self.balance -= event.amount
+
+    @applies(WalletLabelled)
+    def _labelled(self, event: WalletLabelled) -> None:
+        self.labels = event.labels
+
+    @applies(WalletClosed)
+    def _closed(self, event: WalletClosed) -> None:
+        pass
+
+
+class Counter(EventSourcedModel):
+    """The database draws the key."""
+
+    stream_type = "samples.counter"
+
+    number = models.BigAutoField(primary_key=True)
+    total = models.BigIntegerField(default=0)
+
+    @command(creates=True)
+    def begin(self, by: int = 0) -> None:
+        """Begin to count."""
+        self.record(Counted(by=by))
+
+    @command
+    def count(self, by: int = 1) -> None:
+        """Count on."""
+        self.record(Counted(by=by))
+
+    @applies(Counted)
+    def _counted(self, event: Counted) -> None:
+        self.total += event.by
+
+
+class Book(EventSourcedModel):
+    """The key is natural text."""
+
+    stream_type = "samples.book"
+
+    isbn = models.CharField(max_length=20, primary_key=True)
+    title = models.CharField(max_length=80)
+    subtitle = models.CharField(max_length=80, blank=True, default="")
+
+    @command(creates=True)
+    def list_it(self, title: str) -> None:
+        """List a book."""
+        self.record(BookListed(title=title))
+
+    @command
+    def rename(self, title: str, subtitle: str = "") -> None:
+        """Give it another title."""
+        self.record(BookRenamed(title=title, subtitle=subtitle))
+
+    @applies(BookListed)
+    def _listed(self, event: BookListed) -> None:
+        self.title = event.title
+
+    @applies(BookRenamed)
+    def _renamed(self, event: BookRenamed) -> None:
+        self.title, self.subtitle = event.title, event.subtitle
+
+
+class OwnerTotal(models.Model):
+    """A read model: what has been added to the wallets, by reference."""
+
+    reference = models.CharField(max_length=80, primary_key=True)
+    total = models.DecimalField(max_digits=14, decimal_places=2, default=Decimal(0))
+    events = models.IntegerField(default=0)
