@@ -4,17 +4,11 @@ The context lives in one ``ContextVar`` whose values are immutable all the way d
 ``sync_to_async`` work on copies that share them. A new thread starts with no context; carry it there with
 ``contextvars.copy_context().run``. Asyncio tasks inherit a copy of the one they were made in.
 
-The log can never be erased, so keys that name a secret and values that look like one are refused on entry. A key is
-split into words at separators, digits and camelCase; words, and neighbouring words put together, are compared without
-regard to case: ``X-Api-Key``, ``userPassword`` and ``sessionid`` are refused, ``author``, ``pinned`` and ``secretary``
-are not. A key that says something *about* a secret passes by its first word (``has_password``, ``max_tokens``) or its
-last (``token_count``, ``cookie_policy_version``, ``password_changed_at``), but not past ``DENIED_METADATA``.
+Keys that name a secret and values that look like one are refused on entry: see ``denied``.
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
 import inspect
 import json
 import math
@@ -23,7 +17,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import lru_cache, wraps
+from functools import wraps
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NoReturn, ParamSpec, TypeAlias, TypeVar, cast
@@ -31,7 +25,7 @@ from uuid import UUID
 
 from asgiref.sync import iscoroutinefunction
 
-from eventsourcing_app.conf import conf
+from eventsourcing_app.denied import refused_key, refused_value
 from eventsourcing_app.exceptions import MetadataRefused
 from eventsourcing_app.identifiers import uuid7
 
@@ -149,7 +143,7 @@ class context:  # noqa: N801 - used like a function, as contextlib.suppress
     def _within(self, outer: Context) -> Context:
         more, flat = outer.more, outer._flat
         if self._more:
-            given = _frozen_items(self._more.items(), "", 1, tuple(conf.DENIED_METADATA))
+            given = _frozen_items(self._more.items(), "", 1)
             more = MappingProxyType({**more, **given})
             flat = not any(isinstance(value, (tuple, MappingProxyType)) for value in more.values())
         entered = Context(
@@ -189,11 +183,6 @@ class Reaction:
 
 reacting: ContextVar[Reaction | None] = ContextVar("eventsourcing_app.reacting", default=None)
 """Set by the drain loop while a handler runs."""
-
-
-def refused_key(key: str) -> str | None:
-    """Why metadata may not have this key, or ``None``. For callers that would rather leave it out."""
-    return _refused_key(key, tuple(conf.DENIED_METADATA))
 
 
 def _refuse(path: str, why: str) -> NoReturn:
@@ -237,21 +226,19 @@ def _checked_causation(value: object) -> UUID:
     return value
 
 
-def _frozen_items(
-    items: Iterable[tuple[object, object]], path: str, depth: int, denied: tuple[str, ...]
-) -> dict[str, JSON]:
+def _frozen_items(items: Iterable[tuple[object, object]], path: str, depth: int) -> dict[str, JSON]:
     frozen: dict[str, JSON] = {}
     for key, value in items:
         if not isinstance(key, str) or _UNSTORABLE.search(key):
             _refuse(path or "more", f"has the key {key!a}. Keys are text without NUL and lone surrogates.")
         here = f"{path}.{key}" if path else key
-        if why := _refused_key(key, denied):
+        if why := refused_key(key):
             _refuse(here, why)
-        frozen[str.__str__(key)] = _frozen(value, here, depth + 1, denied)
+        frozen[str.__str__(key)] = _frozen(value, here, depth + 1)
     return frozen
 
 
-def _frozen(value: object, path: str, depth: int, denied: tuple[str, ...]) -> JSON:
+def _frozen(value: object, path: str, depth: int) -> JSON:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
@@ -269,8 +256,8 @@ def _frozen(value: object, path: str, depth: int, denied: tuple[str, ...]) -> JS
     if depth > MAX_METADATA_DEPTH:
         _refuse(path, f"is nested deeper than {MAX_METADATA_DEPTH} levels. Pass something flatter.")
     if isinstance(value, (list, tuple)):
-        return tuple(_frozen(item, f"{path}[{index}]", depth + 1, denied) for index, item in enumerate(value))
-    return MappingProxyType(_frozen_items(value.items(), path, depth, denied))
+        return tuple(_frozen(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
+    return MappingProxyType(_frozen_items(value.items(), path, depth))
 
 
 def _plain(value: JSON) -> JSON:
@@ -279,68 +266,3 @@ def _plain(value: JSON) -> JSON:
     if isinstance(value, MappingProxyType):
         return {key: _plain(item) for key, item in value.items()}
     return value
-
-
-# What must not be stored
-
-# For each word of a key, and up to three neighbouring words put together.
-_NAME = re.compile(
-    r"pass(word|wd|phrase|code)|pwd?|(user|db)pass|pin(code)?|[ht]?otp|(recovery|backup|security|access)codes?|creds?"
-    r"|bearer|jwt|(proxy|http)?authorization|authheader|session(s|ids?|key)?|[cx]srf|seedphrase|mnemonic"
-    r"|(api|private|secret|access|signing|encryption|master|ssh)keys?|card(numbers?|no|pan)|(credit|debit)card|pan|cv[cv]"
-)
-# For single words only, or ``compass_words`` would contain a password.
-_WITHIN_A_WORD = re.compile(
-    r".*(password|passwd|passphrase)(?!less).*|.*(secret|token|credential|cookie|(api|private)key|sess(ion)?id)s?"
-)
-_ABOUT = re.compile(
-    r"(has|is|max|min|num) .*"
-    r"|.* (age|at|changed|consent|count|enabled|expired|expiry|length|limit|policy|required|strength|type|version)"
-)
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_LETTERS = re.compile(r"[^\W\d_]+")
-_SCHEME = re.compile(r"\b(bearer|basic)\s+([A-Za-z0-9._~+/-]+=*)", re.IGNORECASE)
-_KEY_MATERIAL = re.compile(r"\beyJ[\w-]{4,512}\.eyJ[\w-]{2}|-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----")
-
-
-@lru_cache(maxsize=1024)
-def _refused_key(key: str, denied: tuple[str, ...]) -> str | None:
-    camel, plain = _words(_CAMEL.sub(" ", key)), _words(key)
-    own = {"".join(_words(word)) for word in denied}
-    longest = max([3, *(len(_words(_CAMEL.sub(" ", word))) for word in denied)])
-    runs = sorted({run for words in (camel, plain) for run in _runs(words, longest)})
-    found = next((run for run in runs if run in own), None)
-    if found is None and not _ABOUT.fullmatch(" ".join(camel)):
-        found = next((run for run in runs if _NAME.fullmatch(run)), None)
-        found = found or next((word for word in (*camel, *plain) if _WITHIN_A_WORD.fullmatch(word)), None)
-    if found is None:
-        return None
-    return (
-        f"its name contains {found!r}, which is reserved for what must never be stored, and the log cannot be erased. "
-        "Leave it out, or store something that is no secret, such as the key of a row, under another name."
-    )
-
-
-def _words(text: str) -> list[str]:
-    return _LETTERS.findall(text.lower())
-
-
-def _runs(words: list[str], longest: int) -> Iterator[str]:
-    return ("".join(words[at : at + n]) for at in range(len(words)) for n in range(1, longest + 1))
-
-
-def refused_value(value: str) -> str | None:
-    """Why nothing here may have this value, or ``None``. For callers that would rather leave it out."""
-    if _KEY_MATERIAL.search(value) or any(_is_credential(value, match) for match in _SCHEME.finditer(value)):
-        return "its value looks like a credential, and the log cannot be erased. Leave it out."
-    return None
-
-
-def _is_credential(value: str, match: re.Match[str]) -> bool:
-    scheme, secret = match[1].lower(), match[2]
-    if scheme == "bearer":  # not the bearer of ordinary prose
-        return match[0] == value.strip() or (len(secret) >= 16 and any(map(str.isdigit, secret)))
-    try:  # RFC 7617: base64 of user-id ":" password; so "Basic plan" is none
-        return b":" in base64.b64decode(secret + "=" * (-len(secret) % 4), validate=True)
-    except binascii.Error:
-        return False

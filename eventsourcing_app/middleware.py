@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.context import context, refused_key, refused_value
+from eventsourcing_app.context import context
+from eventsourcing_app.denied import refused_key, refused_value
 from eventsourcing_app.exceptions import MetadataRefused
 from eventsourcing_app.identifiers import uuid7
 

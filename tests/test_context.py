@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from eventsourcing_app.context import Context
 
 
+def kind_of(value: object) -> str:
+    """A name for a parameter that is the same in every process."""
+    return repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+
+
 def test_outside_any_context_everything_is_empty() -> None:
     now = current()
     assert (now.resolve_actor(), now.correlation_id, now.causation_id, now.metadata) == ("", "", None, {})
@@ -284,7 +289,7 @@ async def coroutine_actor() -> str:
 @pytest.mark.parametrize(
     "actor",
     [7, object(), "x" * (MAX_ACTOR + 1), "a\nb", "a\x00", "\ud800", "a\x9f", "Bearer abc", str, coroutine_actor],
-    ids=repr,
+    ids=kind_of,
 )
 def test_an_actor_that_cannot_be_stored_is_refused(actor: object) -> None:
     with pytest.raises(MetadataRefused) as refused, context(actor=cast("Any", actor)):
@@ -294,7 +299,9 @@ def test_an_actor_that_cannot_be_stored_is_refused(actor: object) -> None:
         entered.resolve_actor()
 
 
-@pytest.mark.parametrize("given", ["", 7, uuid.uuid4(), "x" * (MAX_CORRELATION_ID + 1), "a\r\nb", "\udfff"], ids=repr)
+@pytest.mark.parametrize(
+    "given", ["", 7, uuid.uuid4(), "x" * (MAX_CORRELATION_ID + 1), "a\r\nb", "\udfff"], ids=kind_of
+)
 def test_a_correlation_id_that_cannot_be_stored_is_refused(given: object) -> None:
     with pytest.raises(MetadataRefused) as refused, context(correlation_id=cast("Any", given)):
         pass
@@ -322,7 +329,7 @@ def nested(levels: int) -> dict[str, Any]:
     ("more", "path"),
     [
         ({"amount": Decimal(1)}, "amount"),
-        ({"who": uuid.uuid4()}, "who"),
+        ({"who": uuid.UUID(int=7)}, "who"),
         ({"tags": {"a"}}, "tags"),
         ({"raw": b"x"}, "raw"),
         ({"rate": float("nan")}, "rate"),

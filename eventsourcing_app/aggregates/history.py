@@ -12,13 +12,15 @@ from eventsourcing_app.exceptions import NoSuchVersion
 from eventsourcing_app.log.read import read_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
     from datetime import datetime
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.recorded import RecordedEvent
 
 M = TypeVar("M", bound="EventSourcedModel")
+
+_PAST = "it is a past state, to be read only"
 
 
 def blank(model: type[M], stream_key: str) -> M:
@@ -42,11 +44,10 @@ def fold_onto(instance: EventSourcedModel, recorded: RecordedEvent) -> None:
 
 def state_at(model: type[M], stream_key: str, *, version: int | None = None, when: datetime | None = None) -> M:
     """Return the state after ``version``, or as of ``when``. See ``EventSourcedManager.at``."""
-    events: Iterable[RecordedEvent] = read_stream(model.stream_type, stream_key, until_version=version)
-    if when is not None:
-        events = _until(events, when)
     instance = blank(model, stream_key)
-    for recorded in events:
+    for recorded in read_stream(model.stream_type, stream_key, until_version=version):
+        if when is not None and recorded.recorded_at > when:
+            break
         fold_onto(instance, recorded)
     if version is not None and 0 < instance.version < version:
         raise NoSuchVersion(
@@ -57,12 +58,14 @@ def state_at(model: type[M], stream_key: str, *, version: int | None = None, whe
         raise model.DoesNotExist(f"{model.__name__} {stream_key} did not exist at {moment}.")
     instance._state.adding = False
     instance.__dict__["_recording_"] = recording = Recording.of_loaded(instance)
-    recording.spend("it is a past state, to be read only")
+    recording.spend(_PAST)
     return instance
 
 
-def _until(events: Iterable[RecordedEvent], when: datetime) -> Iterator[RecordedEvent]:
-    for recorded in events:
-        if recorded.recorded_at > when:
-            return
-        yield recorded
+def replay(model: type[M], stream_key: str) -> Iterator[tuple[M, RecordedEvent]]:
+    """Yield the state after each event, with that event. See ``EventSourcedManager.replay``."""
+    instance = blank(model, stream_key)
+    instance._recording.spend(_PAST)
+    for recorded in read_stream(model.stream_type, stream_key):
+        fold_onto(instance, recorded)
+        yield instance, recorded

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 from django.db import models, transaction
 
 from eventsourcing_app.aggregates.declare import command_of
-from eventsourcing_app.aggregates.history import state_at
+from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.once import reaction_key, run_once
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.recorded import RecordedEvent
     from eventsourcing_app.log.records import StoredEventQuerySet
 
 M = TypeVar("M", bound="EventSourcedModel")
@@ -32,7 +33,8 @@ class EventSourcedManager(models.Manager[M]):
     """The default manager of an ``EventSourcedModel``. Custom managers inherit from it."""
 
     def get_queryset(self) -> EventSourcedQuerySet[M]:
-        return EventSourcedQuerySet(model=self.model, using=self._db)
+        # The log and its models are in one database; no router decides where they are read.
+        return EventSourcedQuerySet(model=self.model, using=self._db or conf.DATABASE)
 
     def perform(
         self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
@@ -116,6 +118,13 @@ class EventSourcedManager(models.Manager[M]):
         if version is not None and version < 0:
             raise ValueError(f"at(version={version}): versions count from 1.")
         return state_at(self.model, str(self.model._meta.pk.to_python(pk)), version=version, when=when)
+
+    def replay(self, pk: Any) -> Iterator[tuple[M, RecordedEvent]]:
+        """Replay the history of an aggregate: yield its state after each event, and the event, in constant memory.
+
+        The state is one and the same read-only instance, moved on from event to event.
+        """
+        return replay(self.model, str(self.model._meta.pk.to_python(pk)))
 
     def history(self, pk: Any) -> StoredEventQuerySet:
         """Return the stored events of an aggregate, in order."""

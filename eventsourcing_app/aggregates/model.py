@@ -140,6 +140,8 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         recording: Recording | None = self.__dict__.get("_recording_")
         if recording is None:
             recording = self.__dict__["_recording_"] = Recording.of_new(self)
+        elif recording.owner != id(self):
+            recording = self.__dict__["_recording_"] = recording.for_copy(self)
         return recording
 
     @property

@@ -33,7 +33,8 @@ class PendingEvent(NamedTuple):
 
     order: int
     """When it was recorded, counted over all instances of this process: the order in which they are appended."""
-    declaration: Declaration
+    type: str
+    schema_version: int
     data: str
 
 
@@ -56,9 +57,10 @@ def _watched(model: type[models.Model]) -> tuple[str, ...]:
 class Recording:
     """The unsaved part of one instance. See the module."""
 
-    __slots__ = ("applying", "baseline", "ends", "key", "pending", "spent", "token")
+    __slots__ = ("applying", "baseline", "ends", "key", "owner", "pending", "spent", "token")
 
-    def __init__(self) -> None:
+    def __init__(self, instance: models.Model) -> None:
+        self.owner = id(instance)
         self.baseline: dict[str, Any] = {}
         self.key: Any = None
         self.pending: list[PendingEvent] = []
@@ -70,16 +72,32 @@ class Recording:
     @classmethod
     def of_new(cls, instance: models.Model) -> Recording:
         """Begin with the defaults of the model: a new instance has no state before its first event."""
-        recording = cls()
+        recording = cls(instance)
         recording.baseline = {field.attname: field.get_default() for field in history_fields(type(instance))}
         return recording
 
     @classmethod
     def of_loaded(cls, instance: models.Model) -> Recording:
         """Begin with the state that was loaded."""
-        recording = cls()
+        recording = cls(instance)
         recording.settle(instance)
         return recording
+
+    def for_copy(self, instance: models.Model) -> Recording:
+        """Begin for a copy of the instance: each goes its own way from here."""
+        recording = type(self)(instance)
+        recording.baseline, recording.key = dict(self.baseline), self.key
+        recording.pending, recording.ends = list(self.pending), self.ends
+        recording.spent, recording.token = self.spent, self.token
+        return recording
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
+        # The token stands for a write of this process and connection: there is only one of it.
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Of another process or time, a token would tell nothing.
+        return (_unpickled, (self.baseline, self.key, self.pending, self.ends, self.spent))
 
     def settle(self, instance: models.Model, *, only: Collection[str] | None = None) -> None:
         """Take the present state as the baseline, or the present values of ``only`` some fields."""
@@ -105,7 +123,7 @@ class Recording:
 
     def add(self, declaration: Declaration, data: str) -> None:
         """Keep an event that has been applied."""
-        self.pending.append(PendingEvent(next(_order), declaration, data))
+        self.pending.append(PendingEvent(next(_order), declaration.name, declaration.version, data))
         self.ends = self.ends or declaration.ends
 
     def spend(self, why: str) -> None:
@@ -138,3 +156,11 @@ class Recording:
         if not instance._state.adding and self.key != instance.pk:
             changed.append(instance._meta.pk.attname)
         return changed
+
+
+def _unpickled(baseline: dict[str, Any], key: Any, pending: list[PendingEvent], ends: bool, spent: str) -> Recording:
+    recording = Recording.__new__(Recording)
+    recording.owner, recording.token, recording.applying = 0, None, False
+    recording.baseline, recording.key, recording.pending, recording.ends = baseline, key, pending, ends
+    recording.spent = spent
+    return recording

@@ -54,7 +54,9 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
     recorded_at = clock.now(not_before=max(before, default=None))
     created = [instance._state.adding for instance in instances]
-    _announce(pre_save, instances)
+    if _announce(pre_save, instances):
+        for instance in instances:
+            instance._recording.check(instance)  # a receiver may assign fields, which would be no event either
     expected = {id(instance): instance.version for instance in instances}
     for instance in instances:
         _advance(instance, recorded_at)
@@ -142,8 +144,8 @@ def _events(instances: Sequence[EventSourcedModel], expected: dict[int, int]) ->
             instance.stream_type,
             instance.stream_key,
             version,
-            pending.declaration.name,
-            pending.declaration.version,
+            pending.type,
+            pending.schema_version,
             pending.data,
         )
         for pending, instance, version in ordered
@@ -160,7 +162,8 @@ def _finish(instance: EventSourcedModel, appended: Appended) -> None:
     instance.position = appended.last[instance.stream_type, instance.stream_key]
 
 
-def _announce(signal: Any, instances: Sequence[EventSourcedModel], created: Sequence[bool] | None = None) -> None:
+def _announce(signal: Any, instances: Sequence[EventSourcedModel], created: Sequence[bool] | None = None) -> bool:
+    announced = False
     for index, instance in enumerate(instances):
         model = type(instance)
         origin = model._meta.concrete_model if model._meta.proxy else model
@@ -170,6 +173,8 @@ def _announce(signal: Any, instances: Sequence[EventSourcedModel], created: Sequ
         if created is not None:
             facts["created"] = created[index]
         signal.send(sender=origin, instance=instance, **facts)
+        announced = True
+    return announced
 
 
 # Rows

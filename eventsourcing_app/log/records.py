@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NoReturn
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
+from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import AppendOnly
 from eventsourcing_app.log.columns import ByteOrderedCharField, CanonicalJSONField, TimeIndex
 from eventsourcing_app.log.errors import STREAM_VERSION
@@ -41,6 +42,13 @@ class StoredEventQuerySet(models.QuerySet["StoredEvent"]):
     _raw_delete = _refuse("delete()")
 
 
+class StoredEventManager(models.Manager["StoredEvent"]):
+    """Reads the database of the log, whatever routers say."""
+
+    def get_queryset(self) -> StoredEventQuerySet:
+        return StoredEventQuerySet(self.model, using=self._db or conf.DATABASE)
+
+
 class StoredEvent(models.Model):
     """One immutable event of the log, in the order of ``position``."""
 
@@ -59,7 +67,7 @@ class StoredEvent(models.Model):
     recorded_at = models.DateTimeField(_("recorded at"))
     hash = models.BinaryField(_("hash"), max_length=32)
 
-    objects = StoredEventQuerySet.as_manager()
+    objects = StoredEventManager()
 
     class Meta:
         base_manager_name = "objects"

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
+from typing import Literal
+from uuid import UUID
 
 from eventsourcing_app import event
 
@@ -63,3 +68,47 @@ class RateChanged:
 @event("samples.never_applied")
 class NeverApplied:
     pass
+
+
+@event("samples.contract_signed")
+class ContractSigned:
+    customer_id: int
+    terms: tuple[str, ...] = ()
+
+
+class Colour(Enum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True)
+class Line:
+    article: str
+    amount: Decimal
+    weights: list[float]
+
+
+@event("samples.everything_happened")
+class EverythingHappened:
+    """One field of each type that an event may have."""
+
+    text: str
+    flag: bool
+    number: int
+    ratio: float
+    amount: Decimal
+    day: date
+    moment: datetime
+    clock: time
+    span: timedelta
+    ident: UUID
+    colour: Colour
+    word: Literal["yes", "no"]
+    perhaps: int | None
+    many: list[float]
+    pair: tuple[int, str]
+    several: tuple[Decimal, ...]
+    mapping: dict[str, float]
+    unique: set[int]
+    frozen: frozenset[str]
+    lines: list[Line]

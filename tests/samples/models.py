@@ -11,6 +11,7 @@ from eventsourcing_app.models import EventSourcedModel
 from tests.samples.events import (
     BookListed,
     BookRenamed,
+    ContractSigned,
     Counted,
     MoneyAdded,
     MoneyTaken,
@@ -151,6 +152,31 @@ class Book(EventSourcedModel):
     @applies(BookRenamed)
     def _renamed(self, event: BookRenamed) -> None:
         self.title, self.subtitle = event.title, event.subtitle
+
+
+class Customer(models.Model):
+    """An ordinary model that an event-sourced one points at."""
+
+    name = models.CharField(max_length=40)
+
+
+class Contract(EventSourcedModel):
+    """It has a foreign key, and keeps a tuple in a column of JSON."""
+
+    stream_type = "samples.contract"
+
+    customer = models.ForeignKey(Customer, on_delete=models.PROTECT, related_name="contracts", null=True)
+    terms = models.JSONField(default=list)
+
+    @command(creates=True)
+    def sign(self, customer_id: int, terms: tuple[str, ...] = ()) -> None:
+        """Sign a contract."""
+        self.record(ContractSigned(customer_id=customer_id, terms=terms))
+
+    @applies(ContractSigned)
+    def _signed(self, event: ContractSigned) -> None:
+        self.customer_id = event.customer_id
+        self.terms = event.terms
 
 
 class OwnerTotal(models.Model):
