@@ -15,7 +15,7 @@ from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.aggregates.write import write
 from eventsourcing_app.conf import conf
-from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.recorded import RecordedEvent
-    from eventsourcing_app.log.records import StoredEventQuerySet
 
 M = TypeVar("M", bound="EventSourcedModel")
 P = ParamSpec("P")
@@ -128,7 +127,7 @@ class EventSourcedManager(models.Manager[M]):
 
     def history(self, pk: Any) -> StoredEventQuerySet:
         """Return the stored events of an aggregate, in order."""
-        events = StoredEvent.objects.using(conf.DATABASE)
+        events = StoredEventQuerySet(StoredEvent, using=conf.DATABASE)
         stream_key = str(self.model._meta.pk.to_python(pk))
         return events.filter(stream_type=self.model.stream_type, stream_key=stream_key).order_by("version")
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from eventsourcing_app.testing.append_only import AppendOnlyTestMixin, append_only_lifted, flush_allowed
-    from eventsourcing_app.testing.drain import drain
+    from eventsourcing_app.testing.draining import drain
 
 __all__ = ["AppendOnlyTestMixin", "append_only_lifted", "drain", "flush_allowed"]
 
 _HOMES = {
     "AppendOnlyTestMixin": "append_only",
     "append_only_lifted": "append_only",
-    "drain": "drain",
+    "drain": "draining",
     "flush_allowed": "append_only",
 }
 
@@ -25,6 +25,4 @@ _HOMES = {
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Kept, so that a word that is called like its module means the word from now on.
-    globals()[name] = found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    return found
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
