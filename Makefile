@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres lint format wheel-test matrix clean
+.PHONY: help demo test test-sqlite test-postgres lint format storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,6 +30,9 @@ test-sqlite: $(READY) ## Run the suite on SQLite
 
 test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if given, else a server started for it
 	TEST_DATABASE=postgres $(PYTEST)
+
+storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=60)
+	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),60) $(BIN)/python -m pytest -n 0 --timeout 900 -s tests/test_settled_storm.py $(ARGS)
 
 lint: $(READY) ## Check style, types, settings and migrations
 	$(BIN)/ruff check
