@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.records import StoredReceipt
 from eventsourcing_app.log.records import SettledPosition, StoredEvent
 from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
 
-__all__ = ["EventSourcedModel", "Segment", "SettledPosition", "StoredEvent", "StoredReceipt", "Subscription", "Wake"]
+__all__ = [
+    "EventSourcedManager",
+    "EventSourcedModel",
+    "EventSourcedQuerySet",
+    "Segment",
+    "SettledPosition",
+    "StoredEvent",
+    "StoredReceipt",
+    "Subscription",
+    "Wake",
+]

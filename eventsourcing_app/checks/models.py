@@ -189,8 +189,8 @@ def _unstable_default(model: type[models.Model], field: models.Field[Any, Any]) 
 def _manager(model: type[models.Model], which: str) -> checks.CheckMessage:
     return checks.Error(
         f"The {which} of {model._meta.label} does not refuse writes that leave no event.",
-        hint="Inherit custom managers from that of EventSourcedModel (type(EventSourcedModel.objects)), and "
-        'keep base_manager_name = "objects" in Meta.',
+        hint="Inherit custom managers from eventsourcing_app.models.EventSourcedManager, and keep "
+        'base_manager_name = "objects" in Meta.',
         obj=model,
         id="eventsourcing_app.E109",
     )
