@@ -1,0 +1,82 @@
+"""Filters of stored events: by names of a fixed list and by equality only.
+
+No name from outside ever reaches the ORM as a keyword, and nothing can be asked of ``data`` and ``metadata``: a lookup
+into them would answer questions about what is not shown.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from uuid import UUID
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models import Q
+
+from eventsourcing_app.access.streams import models_by_stream_type
+from eventsourcing_app.events.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
+FILTERS: Final = ("type", "stream_type", "stream_key", "actor", "correlation_id")
+"""What stored events can be filtered by, each for equality."""
+LARGEST_POSITION: Final = 2**63 - 1
+
+
+def filtered(events: StoredEventQuerySet, name: str, values: Sequence[str]) -> StoredEventQuerySet:
+    """Keep the events whose ``name`` is one of ``values``. A type stands for its older wire names, too.
+
+    Raises ``ValueError`` for a name that is not one of ``FILTERS``, or a value that no event can have.
+    """
+    if name not in FILTERS:
+        raise ValueError(f"Events cannot be filtered by {name!r:.80}, only by {', '.join(FILTERS)}.")
+    if any(not is_text(value) for value in values):
+        raise ValueError(f"{name} cannot contain NUL or half a character.")
+    if name == "type":
+        values = sorted({wire_name for value in values for wire_name in _wire_names(value)})
+    return events.filter(Q((f"{name}__in", values)) if len(values) > 1 else Q((name, values[0])))
+
+
+def found(events: StoredEventQuerySet, term: str) -> StoredEventQuerySet:
+    """Keep what ``term`` names exactly: a position, an event, an actor, a correlation, an aggregate or a type."""
+    term = term.strip()
+    if not is_text(term):
+        return events.none()
+    if (position := position_from(term)) is not None:
+        wanted = Q(position=position)
+    else:
+        wanted = Q(actor=term) | Q(correlation_id=term) | Q(type=term)
+    # With its type, so that the index over streams is used.
+    wanted |= Q(stream_type__in=sorted(models_by_stream_type()), stream_key=term)
+    if (identity := _uuid(term)) is not None:
+        wanted |= Q(event_id=identity)
+    return events.filter(wanted)
+
+
+def position_from(text: str) -> int | None:
+    """Read a position, or ``None`` if it is no number that a position can be."""
+    if not (text.isascii() and text.isdigit() and len(text) <= 19):
+        return None
+    return position if (position := int(text)) <= LARGEST_POSITION else None
+
+
+def is_text(value: str) -> bool:
+    """Whether a database can compare with it at all."""
+    return "\x00" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+
+
+def _wire_names(name: str) -> tuple[str, ...]:
+    try:
+        declaration = registry.find(name)
+    except ImproperlyConfigured:  # claimed by two classes: a check says so
+        return (name,)
+    return (name,) if declaration is None else declaration.names
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None

@@ -1,0 +1,194 @@
+"""The log in the admin: every stored event, newest first, and nothing to press that could change one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+
+from eventsourcing_app.access.events import FILTERS, found
+from eventsourcing_app.access.visibility import may_view_events, visible_events
+from eventsourcing_app.admin.filters import (
+    ActorFilter,
+    CorrelationFilter,
+    StreamKeyFilter,
+    StreamTypeFilter,
+    TypeFilter,
+)
+from eventsourcing_app.admin.keyset import KeysetChangeList
+from eventsourcing_app.admin.presentation import NOTHING, Links, brief, pretty, utc
+from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.log.records import StoredEvent
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+    from django.http import HttpRequest, HttpResponse
+
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
+_COLUMNS_OF_THE_LIST = ("data", "metadata", "hash")
+
+
+@admin.register(StoredEvent)
+class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
+    """The stored events."""
+
+    list_display = ("position", "recorded", "stream_type", "stream_key", "version", "type", "actor", "correlation_id")
+    list_filter = (TypeFilter, StreamTypeFilter, StreamKeyFilter, ActorFilter, CorrelationFilter)
+    list_per_page = 100
+    sortable_by = ()
+    search_fields = FILTERS
+    search_help_text = _(
+        "Exact: a position, an actor such as user:7, a correlation id, an event id, a stream key or a type."
+    )
+    show_full_result_count = False
+
+    class Media:
+        css = {"all": ["eventsourcing_app/admin.css"]}
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return may_view_events(request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may_view_events(request.user)
+
+    def get_queryset(self, request: HttpRequest) -> StoredEventQuerySet:
+        return visible_events(request.user)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
+        return _EventList
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in FILTERS
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[StoredEventQuerySet, bool]:
+        return (found(queryset, search_term) if search_term.strip() else queryset), False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        links = Links(self.admin_site, request)
+
+        @admin.display(description=_("stream"))
+        def stream(event: StoredEvent) -> str:
+            return links.stream(event, in_brief=True)
+
+        @admin.display(description=_("actor"))
+        def actor(event: StoredEvent) -> str:
+            return links.events(event.actor, actor=event.actor)
+
+        @admin.display(description=_("correlation"))
+        def correlation(event: StoredEvent) -> str:
+            return links.events(brief(event.correlation_id), correlation_id=event.correlation_id)
+
+        return ("position", self.recorded, stream, "version", "type", actor, correlation)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        links = Links(self.admin_site, request)
+
+        @admin.display(description=_("stream"))
+        def stream(event: StoredEvent) -> str:
+            return links.stream(event)
+
+        @admin.display(description=_("actor"))
+        def actor(event: StoredEvent) -> str:
+            return links.events(event.actor, actor=event.actor)
+
+        @admin.display(description=_("correlation id"))
+        def correlation(event: StoredEvent) -> str:
+            return links.events(event.correlation_id, correlation_id=event.correlation_id)
+
+        @admin.display(description=_("caused by event"))
+        def cause(event: StoredEvent) -> str:
+            return _cause(self.get_queryset(request), links, event)
+
+        what = ("position", "recorded_exactly", stream, "version", "type", "schema_version", "pretty_data")
+        why = (actor, correlation, cause, "pretty_metadata")
+        return (
+            (None, {"fields": what}),
+            (_("Who and why"), {"fields": why}),
+            (_("Identity"), {"fields": ("event_id", "hash_as_hex")}),
+        )
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
+        return [name for _title, options in self.get_fieldsets(request, obj) for name in options["fields"]]
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        event: StoredEvent = kwargs["obj"]
+        links = Links(self.admin_site, request)
+        previous, following = _neighbours(self.get_queryset(request), event)
+        context.update(
+            title=_("Event %(position)d: %(type)s") % {"position": event.position, "type": event.type},
+            subtitle=None,
+            previous_url=links.event_url(previous) if previous else None,
+            next_url=links.event_url(following) if following else None,
+            stream_url=links.events_url(stream_type=event.stream_type, stream_key=event.stream_key),
+            correlation_url=links.events_url(correlation_id=event.correlation_id),
+        )
+        return super().render_change_form(request, context, *args, **kwargs)
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        # It never changes: what there is to know of its history is the event.
+        return self.change_view(request, object_id, extra_context=extra_context)
+
+    @admin.display(description=_("recorded at"))
+    def recorded(self, event: StoredEvent) -> str:
+        """When it was recorded, to the second."""
+        return utc(event.recorded_at)
+
+    @admin.display(description=_("recorded at"))
+    def recorded_exactly(self, event: StoredEvent) -> str:
+        """When it was recorded."""
+        return utc(event.recorded_at, exact=True)
+
+    @admin.display(description=_("data"))
+    def pretty_data(self, event: StoredEvent) -> str:
+        """Its data as stored."""
+        return pretty(event.data)
+
+    @admin.display(description=_("metadata"))
+    def pretty_metadata(self, event: StoredEvent) -> str:
+        """Its metadata as stored."""
+        return pretty(event.metadata)
+
+    @admin.display(description=_("hash (SHA-256)"))
+    def hash_as_hex(self, event: StoredEvent) -> str:
+        """Its hash in hexadecimal."""
+        return format_html("<code>{}</code>", bytes(event.hash).hex())
+
+
+class _EventList(KeysetChangeList):
+    """The list shows no data, so it does not fetch any."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        self.queryset = self.queryset.defer(*_COLUMNS_OF_THE_LIST)
+        self.has_active_filters = self.has_active_filters or SEARCH_VAR in self.params
+        super().get_results(request)
+
+
+def _neighbours(events: StoredEventQuerySet, event: StoredEvent) -> tuple[int | None, int | None]:
+    """Positions of the events before and after it in its stream."""
+    if event.version is None:
+        return None, None
+    around = events.filter(
+        stream_type=event.stream_type,
+        stream_key=event.stream_key,
+        version__in=[event.version - 1, event.version + 1],
+    )
+    positions = dict(around.values_list("version", "position"))
+    return positions.get(event.version - 1), positions.get(event.version + 1)
+
+
+def _cause(events: StoredEventQuerySet, links: Links, event: StoredEvent) -> str:
+    if event.causation_id is None:
+        return NOTHING
+    cause = events.filter(event_id=event.causation_id).defer(*_COLUMNS_OF_THE_LIST).first()
+    url = links.event_url(cause.position) if cause else None
+    if cause is None or url is None:
+        return str(event.causation_id)
+    return format_html('<a href="{}">{}</a>', url, cause)

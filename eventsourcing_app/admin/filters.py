@@ -1,0 +1,105 @@
+"""Filters of the list of events: choices come from what the code declares, never from a scan of the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.contrib import admin
+from django.core.exceptions import BadRequest
+from django.utils.translation import gettext_lazy as _
+
+from eventsourcing_app.access.events import filtered
+from eventsourcing_app.access.streams import models_by_stream_type
+from eventsourcing_app.events.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from django.contrib.admin.views.main import ChangeList
+    from django.http import HttpRequest
+
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
+
+class ExactFilter(admin.ListFilter):
+    """One column, for equality. Without choices of its own it is shown only while it filters."""
+
+    name: ClassVar[str]
+
+    def __init__(self, request: HttpRequest, params: dict[str, Any], model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        values = params.pop(self.name, None)
+        self.value: str | None = None
+        if values is not None:
+            self.value = values[-1]
+            self.used_parameters[self.name] = self.value
+        self.offered = list(self.offers())
+        if self.value is not None and self.value not in self.offered:
+            self.offered.append(self.value)
+
+    def offers(self) -> Iterable[str]:
+        """Values to choose from."""
+        return ()
+
+    def has_output(self) -> bool:
+        return bool(self.offered)
+
+    def expected_parameters(self) -> list[str | None]:
+        return [self.name]
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        yield {
+            "selected": self.value is None,
+            "query_string": changelist.get_query_string(remove=[self.name]),
+            "display": _("All"),
+        }
+        for value in self.offered:
+            yield {
+                "selected": value == self.value,
+                "query_string": changelist.get_query_string({self.name: value}),
+                "display": value or "—",
+            }
+
+    def queryset(self, request: HttpRequest, queryset: StoredEventQuerySet) -> StoredEventQuerySet:  # type: ignore[override]
+        if self.value is None:
+            return queryset
+        try:
+            return filtered(queryset, self.name, [self.value])
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+
+
+class TypeFilter(ExactFilter):
+    """The declared types of events."""
+
+    name, title = "type", _("type")
+
+    def offers(self) -> Iterable[str]:
+        return sorted({declaration.name for declaration in registry.all()})
+
+
+class StreamTypeFilter(ExactFilter):
+    """The installed event-sourced models."""
+
+    name, title = "stream_type", _("stream type")
+
+    def offers(self) -> Iterable[str]:
+        return models_by_stream_type()
+
+
+class StreamKeyFilter(ExactFilter):
+    """One stream, together with its type."""
+
+    name, title = "stream_key", _("stream key")
+
+
+class ActorFilter(ExactFilter):
+    """What one actor did."""
+
+    name, title = "actor", _("actor")
+
+
+class CorrelationFilter(ExactFilter):
+    """What happened because of one request."""
+
+    name, title = "correlation_id", _("correlation id")

@@ -1,0 +1,82 @@
+"""Admin pages that only show: every writing door answers 403, to superusers as well."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from django.contrib import admin
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.db import models
+
+from eventsourcing_app.access.events import is_text
+from eventsourcing_app.conf import conf
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+    _ModelAdmin = admin.ModelAdmin
+else:
+    # Generic for type checkers only.
+    class _ModelAdmin(admin.ModelAdmin):
+        def __class_getitem__(cls, _model: object) -> type:
+            return cls
+
+
+M = TypeVar("M", bound=models.Model)
+_READING = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+class ReadOnlyAdmin(_ModelAdmin[M]):
+    """Lists and shows a model's rows, for users with its view permission; nobody can add, change or delete any."""
+
+    actions = None
+    show_facets = admin.ShowFacets.NEVER
+    """Facets count the whole table, once for each choice of each filter."""
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[M]:
+        return super().get_queryset(request).using(conf.DATABASE)
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M | None:
+        return super().get_object(request, object_id, from_field) if is_text(object_id) else None
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        require_reading(request)
+        for name, values in request.GET.lists():
+            if not all(map(is_text, (name, *values))):
+                raise BadRequest("A parameter of the address contains a character that no text has.")
+        return super().changelist_view(request, extra_context)
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        require_reading(request)
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        raise PermissionDenied
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        require_reading(request)
+        return super().history_view(request, object_id, extra_context)
+
+
+def require_reading(request: HttpRequest) -> None:
+    """Answer 403 to every method that could be meant to write."""
+    if request.method not in _READING:
+        raise PermissionDenied

@@ -1,0 +1,46 @@
+"""The API over Django REST framework: base your viewsets on ``EventSourcedViewSet``, and route ``StoredEventViewSet``.
+
+``JSONParser``, ``KeysetPagination`` and ``exception_handler`` can be named in ``REST_FRAMEWORK`` as well, for the views
+of the rest of a project; the viewsets here use them anyhow.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.events import StoredEventViewSet
+    from eventsourcing_app.api.pagination import KeysetPagination
+    from eventsourcing_app.api.parsers import JSONParser
+    from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
+    from eventsourcing_app.api.problems import exception_handler
+
+__all__ = [
+    "CommandPermission",
+    "EventSourcedViewSet",
+    "JSONParser",
+    "KeysetPagination",
+    "StoredEventPermission",
+    "StoredEventViewSet",
+    "exception_handler",
+]
+
+_HOMES = {
+    "CommandPermission": "permissions",
+    "EventSourcedViewSet": "aggregates",
+    "JSONParser": "parsers",
+    "KeysetPagination": "pagination",
+    "StoredEventPermission": "permissions",
+    "StoredEventViewSet": "events",
+    "exception_handler": "problems",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # What REST_FRAMEWORK names is imported while rest_framework.views itself is: views must not come with it.
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{home}"), name)

@@ -1,0 +1,258 @@
+"""Event-sourced models over HTTP: their state, their commands and their trails."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError, IntegrityError, transaction
+from django.http import Http404
+from django.urls import NoReverseMatch
+from django.utils.translation import gettext as _
+from rest_framework import mixins, serializers, status
+from rest_framework.decorators import action
+from rest_framework.exceptions import ParseError
+from rest_framework.response import Response
+
+from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.visibility import VIEW_EVENTS, visible_trail
+from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.once import MAX_KEY
+from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.commands import serializer_for
+from eventsourcing_app.api.pagination import KeysetPagination, VersionPagination
+from eventsourcing_app.api.permissions import CommandPermission
+from eventsourcing_app.api.problems import StateRefused
+from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
+from eventsourcing_app.conf import conf
+from eventsourcing_app.context import context, current
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from django.db.models import QuerySet
+    from rest_framework.request import Request
+
+    from eventsourcing_app.aggregates.declare import Command
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.aggregates.receipts import Receipt
+    from eventsourcing_app.log.records import StoredEvent
+
+logger = logging.getLogger(__name__)
+
+
+class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+    """The state of an event-sourced model, its commands and its trail::
+
+        class AccountViewSet(EventSourcedViewSet):
+            model = Account
+
+    - ``GET /`` and ``GET /{id}/``: the state, with ``version``, which is the ``ETag`` as well.
+    - ``POST /``: the creating command. ``POST /{id}/{command}/``: each other command. The body holds the command's
+      arguments, checked against its signature; the answer holds the events written, the new state, its ``version`` and
+      the ``position`` in the log. With an ``Idempotency-Key`` a request can be repeated safely.
+    - ``GET /{id}/events/``: the trail, oldest first.
+
+    Permissions are Django's: ``view_<model>`` for everything; for a command also ``<command>_<model>`` if the model
+    declares it in ``Meta.permissions``, otherwise ``add_<model>`` (creating) or ``change_<model>``; for the trail also
+    ``eventsourcing_app.view_storedevent``. Override ``permission_for`` to decide otherwise, and ``get_queryset`` to
+    show a user some objects only: what is not in it does not exist (404), for commands and trail as well.
+    """
+
+    model: ClassVar[type[EventSourcedModel]]
+    commands: ClassVar[Collection[str] | None] = None
+    """Names of the commands to offer; all of them by default."""
+    permission_classes = (CommandPermission,)
+    pagination_class: Any = KeysetPagination
+    http_method_names = ("get", "post", "head", "options")
+
+    _offered: ClassVar[dict[str, tuple[Command, type[serializers.Serializer[Any]]]]] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "model" in vars(cls) or ("commands" in vars(cls) and hasattr(cls, "model")):
+            cls._offer_commands()
+
+    @classmethod
+    def _offer_commands(cls) -> None:
+        if "queryset" not in vars(cls):
+            cls.queryset = cls.model._default_manager.all()
+        declared = commands_of(cls.model)
+        names = declared if cls.commands is None else cls.commands
+        if unknown := sorted(set(names) - set(declared)):
+            raise ImproperlyConfigured(f"{cls.__name__}.commands: {cls.model.__name__} has no {', '.join(unknown)}.")
+        cls._offered = {}
+        for name in names:
+            method = "create" if declared[name].creates else f"command_{name}"
+            if method in cls._offered:
+                raise ImproperlyConfigured(
+                    f"{cls.__name__}: {cls.model.__name__} has several creating commands, and POST runs one. Name the "
+                    "commands to offer, with one of them, in `commands`."
+                )
+            if name == "events":
+                raise ImproperlyConfigured(
+                    f"{cls.__name__}: the address of the command 'events' is that of the trail. Rename the command, or "
+                    "leave it out of `commands`."
+                )
+            cls._offered[method] = declared[name], serializer_for(cls.model, declared[name])
+            if method not in vars(cls):
+                setattr(cls, method, _view_of(method, declared[name]))
+
+    # Hooks
+
+    def get_queryset(self) -> QuerySet[Any]:
+        """Return the objects that this user may see and act on."""
+        return super().get_queryset().using(conf.DATABASE)
+
+    def permission_for(self, command: Command) -> str:
+        """Return the permission that a command needs."""
+        options = self.model._meta
+        own = f"{command.name}_{options.model_name}"
+        if own in (codename for codename, *_names in options.permissions):
+            return f"{options.app_label}.{own}"
+        return f"{options.app_label}.{'add' if command.creates else 'change'}_{options.model_name}"
+
+    def required_permissions(self) -> list[str]:
+        """Return the permissions that this request needs."""
+        options = self.model._meta
+        required = [f"{options.app_label}.view_{options.model_name}"]
+        if (command := self._command()) is not None:
+            required.append(self.permission_for(command))
+        elif self.action == "events":
+            required.append(VIEW_EVENTS)
+        return required
+
+    # Reading
+
+    def get_serializer_class(self) -> type[serializers.BaseSerializer[Any]]:
+        method = self._method()
+        if method in self._offered:
+            return self._offered[method][1]
+        if self.action == "events":
+            return StoredEventSerializer
+        return self.serializer_class or state_serializer(self.model)
+
+    def get_object(self) -> Any:
+        if not is_text(str(self.kwargs[self.lookup_url_kwarg or self.lookup_field])):
+            raise Http404
+        return super().get_object()
+
+    @property
+    def paginator(self) -> Any:
+        if self.action == "events":
+            if not isinstance(getattr(self, "_paginator", None), VersionPagination):
+                self._paginator = VersionPagination()
+            return self._paginator
+        return super().paginator
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The state of one object."""
+        instance = self.get_object()
+        return Response(self.get_serializer(instance).data, headers={"ETag": f'"{instance.version}"'})
+
+    @action(detail=True, methods=["get"])
+    def events(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The stored events of one object, oldest first."""
+        events = visible_trail(request.user, self.get_object())
+        page = self.paginator.paginate_queryset(events, request, view=self)
+        answer: Response = self.paginator.get_paginated_response(StoredEventSerializer(page, many=True).data)
+        return answer
+
+    # Commands
+
+    def run(self, request: Request, command: Command) -> Response:
+        """Run a command and answer with what it did."""
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        key = _idempotency_key(request)
+        manager = self.model.objects
+        runner: Any = manager if key is None else manager.once(key)
+        function = getattr(self.model, command.name)
+        # One transaction, so that state and events are those of this command, whoever comes next.
+        with context(), _state_accepted(self.model), transaction.atomic(using=conf.DATABASE):
+            if command.creates:
+                before, receipt = 0, runner.perform_new(function, **serializer.validated_data)
+            else:
+                instance = self.get_object()
+                before = instance.version
+                receipt = runner.perform(instance.pk, function, **serializer.validated_data)
+            body = self._outcome(receipt, before)
+        code = status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK
+        return Response(body, status=code, headers=self._headers(command, receipt))
+
+    def _outcome(self, receipt: Receipt, before: int) -> dict[str, Any]:
+        events = self.model.objects.history(receipt.pk).filter(version__lte=receipt.version)
+        if receipt.replayed:
+            state = self.model.objects.at(receipt.pk, version=receipt.version)
+            written = _written_with(events, receipt)
+        else:
+            state = self.model.objects.using(conf.DATABASE).get(pk=receipt.pk)
+            written = list(events.filter(version__gt=before, correlation_id=current().correlation_id))
+        shown = (self.serializer_class or state_serializer(self.model))(state, context=self.get_serializer_context())
+        return {
+            "events": StoredEventSerializer(written, many=True).data,
+            "state": shown.data,
+            "version": receipt.version,
+            "position": receipt.position,
+        }
+
+    def _headers(self, command: Command, receipt: Receipt) -> dict[str, str]:
+        headers = {"ETag": f'"{receipt.version}"'}
+        if receipt.replayed:
+            headers["Idempotency-Replayed"] = "true"
+        if command.creates:
+            try:
+                headers["Location"] = self.reverse_action("detail", args=[receipt.pk])
+            except NoReverseMatch:  # routed without a name, or a key with a slash in it
+                return headers
+        return headers
+
+    def _method(self) -> str | None:
+        # While OPTIONS and the browsable API look at what POST would take, `action` is not yet that of POST.
+        request_method = (self.request.method or "").lower()
+        name: str | None = getattr(self, "action_map", {}).get(request_method, self.action)
+        return name
+
+    def _command(self) -> Command | None:
+        offered = self._offered.get(self._method() or "")
+        return None if offered is None else offered[0]
+
+
+def _view_of(method: str, command: Command) -> Any:
+    def view(self: EventSourcedViewSet, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return self.run(request, command)
+
+    view.__name__ = method
+    view.__qualname__ = f"{EventSourcedViewSet.__name__}.{method}"
+    view.__doc__ = command.description
+    if command.creates:
+        return view
+    title = command.name.replace("_", " ").capitalize()
+    return action(detail=True, methods=["post"], url_path=command.name, url_name=command.name, name=title)(view)
+
+
+def _written_with(events: QuerySet[StoredEvent], receipt: Receipt) -> list[StoredEvent]:
+    """The events that one command wrote, found again by what it gave to all of them."""
+    last = events.get(version=receipt.version)
+    same = events.filter(recorded_at=last.recorded_at, correlation_id=last.correlation_id)
+    return list(same.order_by("version"))
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and (not key or len(key) > MAX_KEY or not key.isprintable()):
+        detail = _("An Idempotency-Key has 1 to %d printable characters.") % MAX_KEY
+        raise ParseError(detail, "idempotency_key_invalid")
+    return key
+
+
+@contextmanager
+def _state_accepted(model: type[EventSourcedModel]) -> Iterator[None]:
+    """Turn the database's refusal of a state into an answer: constraints are the last word on what is allowed."""
+    try:
+        yield
+    except (IntegrityError, DataError, OverflowError) as error:
+        logger.warning("A command on %s was refused by the database: %s", model._meta.label, error)
+        raise StateRefused(_("The state that this would lead to is not allowed.")) from error

@@ -1,0 +1,57 @@
+"""What all viewsets here share: strict JSON in, problems out, and no query parameter that is not understood."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.utils.translation import gettext as _
+from rest_framework import viewsets
+
+from eventsourcing_app.api.parsers import JSONParser
+from eventsourcing_app.api.problems import InvalidParameter, exception_handler
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from rest_framework.request import Request
+    from rest_framework.response import Response
+
+    _GenericViewSet = viewsets.GenericViewSet[Any]
+else:
+    _GenericViewSet = viewsets.GenericViewSet
+
+
+class ApiViewSet(_GenericViewSet):
+    """What all viewsets here share: strict JSON in, problems out, and no query parameter that is not understood."""
+
+    parser_classes = (JSONParser,)
+    lookup_value_regex = "[^/]+"
+    query_parameters: ClassVar[Collection[str]] = ()
+    """Query parameters of the lists, besides those of the pages."""
+    repeatable_parameters: ClassVar[Collection[str]] = ()
+    """Those of them that may come several times."""
+
+    def get_exception_handler(self) -> Callable[..., Response | None]:
+        return exception_handler
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self._check_parameters(request)
+
+    def _check_parameters(self, request: Request) -> None:
+        known = set(self._parameters_of_pages())
+        if self.action == "list":
+            known |= set(self.query_parameters)
+        if self.settings.URL_FORMAT_OVERRIDE:
+            known.add(self.settings.URL_FORMAT_OVERRIDE)
+        for name, values in request.query_params.lists():
+            if name not in known:
+                detail = _("There is no parameter %s here.") % ascii(name)[:80]
+                raise InvalidParameter(name, detail, "unknown")
+            if len(values) > 1 and name not in self.repeatable_parameters:
+                raise InvalidParameter(name, _("It may be given once only."), "repeated")
+
+    def _parameters_of_pages(self) -> Collection[str]:
+        if not getattr(self, "detail", False) or self.action == "events":
+            return getattr(self.paginator, "parameters", ())
+        return ()

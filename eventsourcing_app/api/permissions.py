@@ -1,0 +1,28 @@
+"""Who may ask for what: Django's own permissions, so that groups and the admin grant them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rest_framework.permissions import BasePermission
+
+from eventsourcing_app.access.visibility import may_view_events
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
+
+
+class CommandPermission(BasePermission):
+    """Asks the view's ``required_permissions()``: all of them are needed."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        required: Any = view.required_permissions()  # type: ignore[attr-defined]  # see EventSourcedViewSet
+        return bool(request.user and request.user.is_authenticated and request.user.has_perms(required))
+
+
+class StoredEventPermission(BasePermission):
+    """Needs ``eventsourcing_app.view_storedevent``."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return bool(request.user and request.user.is_authenticated and may_view_events(request.user))
