@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from django.core import mail
 from django.db import connections, transaction
 from django.db.backends.base.creation import TEST_DATABASE_PREFIX
+from django.db.backends.signals import connection_created
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import AppendOnly
@@ -58,9 +59,16 @@ def flush_allowed() -> Iterator[None]:
     Only that statement passes; every other write is refused as ever. Outside a test database it raises ``AppendOnly``.
     """
     with ExitStack() as stack:
-        for connection in connections.all():
-            if connection.vendor in _FLUSH:
+
+        def wrap(connection: BaseDatabaseWrapper, **_signal: Any) -> None:
+            if connection.vendor in _FLUSH and _lift_for_flush not in connection.execute_wrappers:
                 stack.enter_context(connection.execute_wrapper(_lift_for_flush))
+
+        for known in connections.all():
+            wrap(known)
+        # The flush may get a connection of its own: after an event loop has run in the thread, Django makes new ones.
+        connection_created.connect(wrap)
+        stack.callback(connection_created.disconnect, wrap)
         yield
 
 
