@@ -14,6 +14,7 @@ from eventsourcing_app.subscriptions.drain import drain as drain_subscriptions
 DRAIN_SECONDS = 20.0
 """A task ends after this time and asks for the next one; less than the cluster's ``timeout``."""
 
+_DRAIN = "eventsourcing_app.tasks.drain"
 _SWEEP = "eventsourcing_app: sweep"
 
 
@@ -21,24 +22,37 @@ def enqueue_drain() -> None:
     """Put one drain task on the queue, unless one is outstanding.
 
     Inside a transaction, so that django-q2 does not close the connection of whoever has just committed; with its ORM
-    broker in the log's database, hint and task are stored together or not at all.
+    broker in the log's database, hint and task are stored together or not at all. With any other broker the hint is
+    committed first: a task that ran before it would leave behind a hint that nobody answers.
     """
-    with transaction.atomic(using=conf.DATABASE), transaction.atomic(using=Conf.ORM or conf.DATABASE):
-        if wake.claim_slot():
-            async_task("eventsourcing_app.tasks.drain")
+    if Conf.ORM == conf.DATABASE:
+        with transaction.atomic(using=conf.DATABASE):
+            if wake.claim_slot():
+                async_task(_DRAIN)
+        return
+    if wake.claim_slot():
+        try:
+            with transaction.atomic(using=Conf.ORM or conf.DATABASE):
+                async_task(_DRAIN)
+        except BaseException:
+            wake.clear()
+            raise
 
 
 def drain() -> str:
-    """Drain the subscriptions for a while; ask for another task if there is more to do."""
+    """Answer a wake: drain the subscriptions for a while."""
+    # Before positions are read: what is appended from here on asks for another task. Only here, and not by whoever
+    # else drains, so that while a task waits in the queue no second one joins it.
+    wake.clear()
+    return sweep()
+
+
+def sweep() -> str:
+    """Drain whatever lost hints left behind, for a while; ask for a task if there is more. Scheduled every minute."""
     drained = drain_subscriptions(seconds=DRAIN_SECONDS)
     if not drained.finished:
         enqueue_drain()
     return f"{drained.handled} handled, {len(drained.errors)} failed"
-
-
-def sweep() -> str:
-    """Drain whatever lost hints left behind. Scheduled every minute."""
-    return drain()
 
 
 def schedule_sweep() -> None:

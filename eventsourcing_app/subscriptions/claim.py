@@ -141,7 +141,7 @@ def fail(claimed: Claim, *, checkpoint: int, position: int, error: str) -> bool:
         careful_until=position,
         failed_position=position,
         failed_at=Now(),
-        last_error=error[-_MAX_ERROR:],
+        last_error=_storable(error[-_MAX_ERROR:]),
         retry_at=_from_now(_backoff(attempts)),
     )
 
@@ -156,6 +156,11 @@ def _backoff(attempts: int) -> float:
     """Full jitter: any time up to the doubled wait, so that failures do not come back in step."""
     first, longest = conf.RETRY_SECONDS
     return random.uniform(0, min(longest, first * 2 ** min(attempts - 1, 30)))
+
+
+def _storable(text: str) -> str:
+    """Write NUL and lone surrogates, which no database takes as text, as they are written in Python."""
+    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
 
 
 def _lease() -> ExpressionWrapper[Any]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log.append import log_connection
 from eventsourcing_app.log.settled import last_position, settled_position
-from eventsourcing_app.subscriptions import wake
 from eventsourcing_app.subscriptions.claim import claim, ensure
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.work import work
@@ -55,8 +54,6 @@ def drain(
     definitions = {definition.name: definition for definition in registry.all()}
     ensure(tuple(definitions.values()))
     while not over():
-        # The hint is cleared before positions are read: what is appended from here on asks for another run.
-        wake.clear()
         target = settled_position()
         while not over() and (claimed := claim(tuple(definitions), until=target)) is not None:
             outcome = work(definitions[claimed.subscription], claimed)

@@ -59,6 +59,12 @@ class Registry:
             raise ImproperlyConfigured(f"A subscription needs a name of 1 to {_MAX_NAME} characters, not {name!r}.")
         if not definition.handlers:
             raise ImproperlyConfigured(f"Subscription {name!r} ({definition.place}) names no event to react to.")
+        start = definition.start
+        if start not in ("beginning", "now") and (type(start) is not int or start < 0):
+            raise ImproperlyConfigured(
+                f"Subscription {name!r} ({definition.place}) starts at {start!r}: it may be 'beginning', 'now' or a "
+                "position."
+            )
         taken = self._by_name.get(name)
         if taken is not None and taken.place != definition.place:
             raise ImproperlyConfigured(

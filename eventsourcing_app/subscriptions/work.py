@@ -56,11 +56,11 @@ def work(definition: Definition, claimed: claim.Claim) -> Outcome:
 
 def _in_transaction(definition: Definition, claimed: claim.Claim, events: list[RecordedEvent], limit: int) -> Outcome:
     """Handlers and checkpoint commit together: each event has its effect exactly once."""
+    handled = 0
     try:
         with transaction.atomic(using=conf.DATABASE):
             if not claim.hold(claimed):
                 return Outcome()
-            handled = 0
             for recorded in _for_a_while(events):
                 try:
                     deliver(definition, recorded)
@@ -69,11 +69,18 @@ def _in_transaction(definition: Definition, claimed: claim.Claim, events: list[R
                 handled += 1
             claim.release(claimed, checkpoint=_reached(claimed, events, handled, limit))
             return Outcome(handled)
-    except _Failed as failed:
-        if limit > 1 and failed.recorded is not events[0]:
-            claim.be_careful(claimed, until=failed.recorded.position)
-            return Outcome()
-        return _give_up(claimed, claimed.checkpoint, 0, failed)
+    except _Failed as caught:
+        failed = caught
+    except Exception as error:
+        if not handled:
+            raise
+        # Every handler returned, but what they wrote cannot be committed: a deferred constraint, or an error of the
+        # database that a handler kept to itself. One event at a time, the last one handled is the one to blame.
+        failed = _Failed(events[handled - 1], error)
+    if limit > 1 and failed.recorded is not events[0]:
+        claim.be_careful(claimed, until=failed.recorded.position)
+        return Outcome()
+    return _give_up(claimed, claimed.checkpoint, 0, failed)
 
 
 def _outside(definition: Definition, claimed: claim.Claim, events: list[RecordedEvent], limit: int) -> Outcome:

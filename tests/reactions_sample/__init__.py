@@ -1,0 +1,1 @@
+"""An app of subscriptions for child processes, and what the tests of subscriptions share."""
