@@ -16,7 +16,7 @@ import re
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from itertools import count
 from types import MappingProxyType
@@ -164,6 +164,13 @@ class context:  # noqa: N801 - used like a function, as contextlib.suppress
         if self._correlation_id == "":
             _refuse("correlation_id", "is empty. Leave it out to inherit one or to get a fresh one.")
         return _name("correlation_id", self._correlation_id, MAX_CORRELATION_ID)
+
+
+class apart(context):  # noqa: N801 - like context
+    """A ``context`` that takes nothing over from outside: for work that only happens to be done there."""
+
+    def _within(self, outer: Context) -> Context:
+        return replace(super()._within(Context()), _outer=weakref.ref(outer))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,6 +17,7 @@
     │   └── NewerEventVersion                           it was written by newer code
     ├── NoSuchVersion              (LookupError)        an aggregate never had that version
     ├── IdempotencyError
+    │   ├── KeyRefused             (ValueError)         the text cannot be an idempotency key
     │   ├── KeyReused              (ValueError)         the same key came with another request
     │   └── KeyInFlight            (RuntimeError)       the first request with this key is still running
     └── LogUnsafe                  (ImproperlyConfigured)  the log cannot be read or written safely as configured
@@ -162,6 +163,10 @@ class NoSuchVersion(EventSourcingError, LookupError):
 
 class IdempotencyError(EventSourcingError):
     """An idempotency key was used in a way that cannot be answered."""
+
+
+class KeyRefused(IdempotencyError, ValueError):
+    """The text cannot be an idempotency key."""
 
 
 class KeyReused(IdempotencyError, ValueError):

@@ -49,7 +49,7 @@ def drain() -> str:
 
 def sweep() -> str:
     """Drain whatever lost hints left behind, for a while; ask for a task if there is more. Scheduled every minute."""
-    drained = drain_subscriptions(seconds=DRAIN_SECONDS)
+    drained = drain_subscriptions(seconds=DRAIN_SECONDS, relieved=wake.is_requested)
     if not drained.finished:
         enqueue_drain()
     return f"{drained.handled} handled, {len(drained.errors)} failed"

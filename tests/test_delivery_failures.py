@@ -33,6 +33,7 @@ from tests.reactions_sample.scene import (
     position_of,
     segment,
     total,
+    try_to_claim,
     until,
     wallet,
 )
@@ -269,8 +270,8 @@ def test_after_a_worker_died_events_are_handled_one_at_a_time(transactional: boo
 
     opened = wallet(adds=3)
     (definition,) = registry.all()
-    dead = claimed(NAME)
-    assert claim.claim([NAME], until=dead.until) is None
+    claimed(NAME)
+    assert try_to_claim(NAME) is None
     assert segment(NAME).attempts == 1
     let_lease_end(NAME)
     for version in (2, 3, 4):
@@ -310,9 +311,9 @@ def test_a_claim_is_taken_over_when_its_lease_is_over_and_not_before() -> None:
     given = failing(set())
     wallet(adds=1)
     with override_settings(EVENTSOURCING={**SETTINGS, "LEASE_SECONDS": 0.4}):
-        dead = claimed(NAME)
+        claimed(NAME)
         assert deliver().handled == 0
-        until(lambda: claim.claim([NAME], until=dead.until), seconds=5, what="the lease is over")
+        until(lambda: try_to_claim(NAME), seconds=5, what="the lease is over")
         until(lambda: deliver().handled, seconds=5, what="the event is handled")
     assert given == [2]
 
@@ -336,7 +337,6 @@ def test_a_worker_whose_claim_was_taken_over_cannot_move_the_checkpoint(transact
     held = segment(NAME)
     assert (held.checkpoint, held.token) == (0, quick.token)
     assert total("handled") == NOTHING
-    assert not claim.renew(slow)
     assert not claim.watch(slow, until=9)
     assert not claim.release(slow, checkpoint=slow.until)
     assert not claim.fail(slow, checkpoint=slow.until, position=1, error="late")
@@ -396,7 +396,7 @@ def test_a_projection_that_outlived_its_lease_keeps_its_turn_until_it_commits() 
         slow.start()
         assert running.wait(10)
         assert not threading.Event().wait(0.1)
-        assert claim.claim([NAME], until=StoredEvent.objects.latest("position").position) is None
+        assert try_to_claim(NAME) is None
         assert deliver().handled == 0
         may_end.set()
         slow.join()

@@ -425,3 +425,57 @@ def _tally(name: str, counts: Tally[str]) -> None:
     @subscriber(name, MoneyAdded)
     def count(event: MoneyAdded, recorded: RecordedEvent) -> None:
         counts[name] += 1
+
+
+def redefined(types: list[str]) -> None:
+    """Let other code have defined the subscription since, as in a rolling deployment."""
+    changed = Subscription.objects.filter(name=NAME).update(types=types, fingerprint="of other code")
+    assert changed == 1
+
+
+def test_older_code_leaves_a_subscription_to_newer_code_that_knows_more_events() -> None:
+    @subscriber(NAME, MoneyAdded)
+    def count(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        pass
+
+    wallet(adds=1)
+    drain_in_test()
+    redefined(["samples.money_added", "samples.of_the_next_release"])
+    wallet(adds=1)
+    before = segment(NAME).checkpoint
+
+    assert drain_in_test() == 0
+    assert segment(NAME).checkpoint == before
+    assert Subscription.objects.get(name=NAME).fingerprint == "of other code"
+
+
+def test_code_that_knows_every_event_of_a_definition_takes_it_over() -> None:
+    @subscriber(NAME, MoneyAdded)
+    def count(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        pass
+
+    wallet(adds=1)
+    drain_in_test()
+    redefined(["samples.money_added", "samples.rate_changed"])
+    wallet(adds=1)
+
+    assert drain_in_test() == 1
+    assert Subscription.objects.get(name=NAME).types == ["samples.money_added", "samples.money_put_in"]
+
+
+def test_a_loop_that_is_under_way_claims_nothing_of_a_definition_that_has_changed() -> None:
+    @subscriber(NAME, MoneyAdded)
+    def count(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        redefined(["samples.of_the_next_release"])
+
+    wallet(adds=1)
+    wallet(adds=1)
+    with override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
+        definition = registry.get(NAME)
+        assert definition is not None
+        claim.ensure([definition])
+        taken = claim.claim([definition.fingerprint], until=StoredEvent.objects.latest("position").position)
+        assert taken is not None
+        claim.release(taken, checkpoint=taken.checkpoint)
+        redefined(["samples.of_the_next_release"])
+        assert claim.claim([definition.fingerprint], until=taken.until) is None

@@ -10,11 +10,12 @@ from django.db import models, transaction
 
 from eventsourcing_app.aggregates.declare import command_of
 from eventsourcing_app.aggregates.history import replay, state_at
-from eventsourcing_app.aggregates.once import reaction_key, run_once
+from eventsourcing_app.aggregates.once import Key, reaction_key, run_once
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.aggregates.write import write
 from eventsourcing_app.conf import conf
+from eventsourcing_app.log.errors import conflicts_translated
 from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 
 if TYPE_CHECKING:
@@ -53,10 +54,10 @@ class EventSourcedManager(models.Manager[M]):
     def once(self, key: str) -> Runner[M]:
         """Make the next command safe to repeat: the same key answers with the same receipt, and acts once.
 
-        The key is scoped to actor, command and aggregate. Raises ``KeyReused`` if it came with other arguments, and
-        ``KeyInFlight`` while the first request is running.
+        The key is scoped to actor, command and aggregate. Raises ``KeyRefused`` for a text that cannot be a
+        key, ``KeyReused`` if it came with other arguments, and ``KeyInFlight`` while the first request is running.
         """
-        return Runner(self, key)
+        return Runner(self, Key(key))
 
     @contextmanager
     def locked(self, pks: Sequence[Any]) -> Iterator[tuple[M, ...]]:
@@ -70,13 +71,15 @@ class EventSourcedManager(models.Manager[M]):
             keys = [field.to_python(pk) for pk in pks]
             if len(set(keys)) != len(keys):
                 raise ValueError(f"locked() was given a key twice: {', '.join(map(str, keys))}. Name each once.")
-            found = {instance.pk: instance for instance in self._lock(keys)}
+            found = {instance.pk: instance for instance in self._lock(self.get_queryset(), keys)}
             for key in keys:
                 if key not in found:
                     raise self.model.DoesNotExist(f"{self.model.__name__} {key} does not exist.")
             instances = tuple(found[key] for key in keys)
             try:
                 yield instances
+                for instance in instances:
+                    instance._recording.check(instance)
                 changed = [instance for instance in instances if instance._recording.pending]
                 if changed:
                     write(changed, repeatable=False)
@@ -93,14 +96,13 @@ class EventSourcedManager(models.Manager[M]):
         if not instances:
             return
         existing = [instance for instance in instances if not instance._state.adding]
-        if len({instance.pk for instance in existing}) != len(existing):
+        if len({id(instance) if instance.pk is None else instance.pk for instance in instances}) != len(instances):
             raise ValueError(
                 "save_all() was given two instances of one aggregate: the second would overwrite the first."
             )
         with transaction.atomic(using=conf.DATABASE):
             if existing:
-                keys = [instance.pk for instance in existing]
-                list(self._lock(keys).values_list("pk", flat=True))
+                self._lock(self.get_queryset().only("pk"), [instance.pk for instance in existing])
             write(instances)
 
     def at(self, pk: Any, *, version: int | None = None, when: datetime | None = None) -> M:
@@ -131,15 +133,16 @@ class EventSourcedManager(models.Manager[M]):
         stream_key = str(self.model._meta.pk.to_python(pk))
         return events.filter(stream_type=self.model.stream_type, stream_key=stream_key).order_by("version")
 
-    def _lock(self, keys: Sequence[Any]) -> models.QuerySet[M]:
-        rows = self.get_queryset().using(conf.DATABASE).filter(pk__in=keys).order_by("pk")
-        return rows.select_for_update(no_key=True, of=("self",))
+    def _lock(self, rows: models.QuerySet[M], keys: Sequence[Any]) -> list[M]:
+        found = rows.using(conf.DATABASE).filter(pk__in=keys).order_by("pk")
+        with conflicts_translated(self.model.stream_type, ", ".join(map(str, keys)), expected=None):
+            return list(found.select_for_update(no_key=True, of=("self",)))
 
 
 class Runner(Generic[M]):
     """Runs one command under lock and saves; with a key, at most once. Made by the manager."""
 
-    def __init__(self, manager: EventSourcedManager[M], key: str | None) -> None:
+    def __init__(self, manager: EventSourcedManager[M], key: Key | None) -> None:
         self._manager, self._key = manager, key
 
     def perform(
@@ -148,7 +151,11 @@ class Runner(Generic[M]):
         """See ``EventSourcedManager.perform``."""
 
         def act() -> Receipt:
-            instance = self._manager._lock([pk]).get()
+            manager = self._manager
+            found = manager._lock(manager.get_queryset(), [pk])
+            if not found:
+                raise manager.model.DoesNotExist(f"{manager.model.__name__} {pk} does not exist.")
+            (instance,) = found
             command(instance, *args, **kwargs)
             return self._save(instance)
 
@@ -180,20 +187,22 @@ class Runner(Generic[M]):
             if self._key is None:
                 return act()
             model = self._manager.model
-            bound = inspect.signature(declared.function).bind(None, *args, **kwargs).arguments
+            bound = inspect.signature(declared.function).bind(None, *args, **kwargs)
+            bound.apply_defaults()
             return run_once(
                 self._key,
                 operation=f"{model.stream_type}.{declared.name}",
                 stream_key=stream_key,
-                request=dict(list(bound.items())[1:]),
+                request=dict(list(bound.arguments.items())[1:]),
                 to_key=model._meta.pk.to_python,
                 act=act,
             )
 
     def _save(self, instance: M) -> Receipt:
-        if instance._recording.pending:
+        count = len(instance._recording.pending)
+        if count:
             write([instance], repeatable=self._key is not None)
             position = instance.position
         else:  # The command found nothing to do; the aggregate stands where it stood.
             position = instance.history().values_list("position", flat=True).last()
-        return Receipt(pk=instance.pk, position=position or 0, version=instance.version)
+        return Receipt(pk=instance.pk, position=position or 0, version=instance.version, count=count)

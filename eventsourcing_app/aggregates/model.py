@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.aggregates.dispatch import applies_of, method_for
 from eventsourcing_app.aggregates.manager import EventSourcedManager
-from eventsourcing_app.aggregates.recording import Recording
+from eventsourcing_app.aggregates.recording import Recording, history_fields
 from eventsourcing_app.aggregates.write import save_unrecorded, write
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.codec import decode, encode
@@ -90,6 +90,12 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         super().__init_subclass__(**kwargs)
         applies_of(cls)  # says at once if two methods apply the same event
 
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        if "_recording_" in state:
+            state["_recording_"] = self._recording.for_copy()
+        return state
+
     def save(
         self,
         *,
@@ -127,27 +133,31 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     ) -> None:
         """Load the state again; whatever was recorded but not saved is forgotten.
 
-        With ``fields``, as Django does for a deferred field, only those are loaded and nothing is forgotten.
+        With ``fields``, as Django does for a deferred field, only those are loaded and nothing is forgotten. But with
+        the version comes everything that was loaded before: a state must not be given the version of another.
         """
-        super().refresh_from_db(using=using, fields=fields, from_queryset=from_queryset)
-        if fields is None:
+        names = None if fields is None else set(fields)
+        if names is not None and "version" in names:
+            names |= {field.attname for field in history_fields(type(self)) if field.attname in self.__dict__}
+        super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
+        if names is None or "version" in names:
             self.__dict__["_recording_"] = Recording.of_loaded(self)
+            self.__dict__.pop("position", None)
         else:
-            self._recording.settle(self, only=frozenset(fields))
+            columns = self._meta.concrete_fields
+            self._recording.settle(self, only={c.attname for c in columns if c.name in names or c.attname in names})
 
     @property
     def _recording(self) -> Recording:
         recording: Recording | None = self.__dict__.get("_recording_")
         if recording is None:
             recording = self.__dict__["_recording_"] = Recording.of_new(self)
-        elif recording.owner != id(self):
-            recording = self.__dict__["_recording_"] = recording.for_copy(self)
         return recording
 
     @property
     def stream_key(self) -> str:
         """The key of its stream: its primary key as text."""
-        return str(self.pk)
+        return str(self._meta.pk.to_python(self.pk))  # as it will be loaded: a UUID may have been given as text
 
     def record(self, event: object) -> None:
         """Record an event and apply it. Nothing is stored before ``save()``.
@@ -157,10 +167,10 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         Raises ``EventRefused`` if it cannot be stored exactly, ``StreamEnded`` after an event declared ``ends=True``,
         ``UnrecordedChange`` if fields were assigned outside ``@applies``, and ``SpentInstance``.
         """
-        recording = self._recording
-        recording.check(self)
-        if recording.applying:
+        if self._recording.applying:
             raise RuntimeError("@applies methods only change state: record events in a command.")
+        recording = self._usable()
+        recording.check(self)
         if self.ended or recording.ends:
             raise StreamEnded(f"This {self._meta.verbose_name} has ended: it accepts no further event.")
         declaration = declaration_of(event)
@@ -181,9 +191,17 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         finally:
             recording.applying = False
 
+    def _usable(self) -> Recording:
+        """Raise if the instance is spent, and see to it that what is loaded of it is of one known version."""
+        self._recording.check_unspent(self)
+        if "version" not in self._recording.baseline:  # deferred
+            self._recording.check(self)
+            self.refresh_from_db(fields=["version"])
+        return self._recording
+
     @contextmanager
     def _running(self, command: Command) -> Iterator[None]:
-        recording = self._recording
+        recording = self._usable()
         before = len(recording.pending)
         exists = not self._state.adding or before > 0
         if command.creates and exists:
@@ -197,12 +215,12 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
                 recording.spend(f"{command.name}() failed after it had recorded an event")
             raise
 
-    def save_base(self, *args: Any, **kwargs: Any) -> None:
-        if kwargs.get("raw"):
-            raise DirectWriteRefused(
-                f"{type(self).__name__}: loading a row (loaddata) would leave no event behind. Run commands instead."
-            )
-        super().save_base(*args, **kwargs)
+    def save_base(self, *_args: Any, **_kwargs: Any) -> NoReturn:
+        """Refuse: rows are written only by ``save()``, with their events."""
+        raise DirectWriteRefused(
+            f"{type(self).__name__}: writing or loading a row as it is would leave no event behind. Run a command and "
+            "call save()."
+        )
 
     def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse: record an event declared with ``ends=True`` instead."""

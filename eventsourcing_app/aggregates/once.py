@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from django.apps import apps
@@ -15,7 +15,7 @@ from django.apps import apps
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import current, reacting
-from eventsourcing_app.exceptions import KeyInFlight, KeyReused
+from eventsourcing_app.exceptions import KeyInFlight, KeyRefused, KeyReused
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import log_connection
 
@@ -26,8 +26,17 @@ if TYPE_CHECKING:
 MAX_KEY = 255
 
 
+class Key(NamedTuple):
+    """An idempotency key."""
+
+    text: str
+    implied: bool = False
+    """Given by the library to a command inside a subscriber. It names the command by its place in the handler, so its
+    arguments may differ when the handler runs again: what was done stands."""
+
+
 def run_once(
-    key: str,
+    key: Key,
     *,
     operation: str,
     stream_key: str,
@@ -37,21 +46,23 @@ def run_once(
 ) -> Receipt:
     """Run ``act`` and store its receipt, or return the receipt that ``key`` has already earned.
 
-    Must run inside the transaction of the command. Raises ``KeyReused`` if the key came with another request, and
-    ``KeyInFlight`` while the first request is still running (on PostgreSQL; SQLite waits for it instead).
+    Must run inside the transaction of the command. Raises ``KeyRefused`` for a text that cannot be a key, ``KeyReused``
+    if the key came with another request, and ``KeyInFlight`` while the first request is still running (on PostgreSQL;
+    SQLite waits for it instead).
     """
-    if not key or len(key) > MAX_KEY or not key.isprintable():
-        raise ValueError(f"An idempotency key has 1 to {MAX_KEY} printable characters; {key!r:.80} is refused.")
-    scope = (current().resolve_actor(), operation, stream_key, key)
+    text = key.text
+    if not text or len(text) > MAX_KEY or not text.isprintable():
+        raise KeyRefused(f"An idempotency key has 1 to {MAX_KEY} printable characters; {text!r:.80} is refused.")
+    scope = (current().resolve_actor(), operation, stream_key, text)
     _claim(scope)
-    fingerprint = sha256(_canonical(request)).digest()
+    fingerprint = sha256(_canonical({} if key.implied else request)).digest()
     receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
-    actor, operation, stream_key, key = scope
-    stored = receipts.filter(actor=actor, operation=operation, stream_key=stream_key, key=key).first()
+    named = dict(zip(("actor", "operation", "stream_key", "key"), scope, strict=True))
+    stored = receipts.filter(**named).first()
     if stored is not None:
         if bytes(stored.fingerprint) != fingerprint:
             raise KeyReused(
-                f"The idempotency key {key!r} has already answered another request for {operation}. Use a new key "
+                f"The idempotency key {text!r} has already answered another request for {operation}. Use a new key "
                 "for a new request."
             )
         result = stored.result
@@ -59,22 +70,16 @@ def run_once(
             pk=to_key(result["pk"]),
             position=result["position"],
             version=result["version"],
+            count=result["count"],
             replayed=True,
         )
     receipt = act()
-    receipts.create(
-        actor=actor,
-        operation=operation,
-        stream_key=stream_key,
-        key=key,
-        fingerprint=fingerprint,
-        result={"pk": str(receipt.pk), "position": receipt.position, "version": receipt.version},
-        recorded_at=clock.now(),
-    )
+    result = {"pk": str(receipt.pk), **{name: getattr(receipt, name) for name in ("position", "version", "count")}}
+    receipts.create(**named, fingerprint=fingerprint, result=result, recorded_at=clock.now())
     return receipt
 
 
-def reaction_key() -> str | None:
+def reaction_key() -> Key | None:
     """Return the key that a command is given implicitly where a subscriber runs it, else ``None``.
 
     It names subscription, event and the place of the command in this run of the handler, so that a handler which runs
@@ -83,7 +88,7 @@ def reaction_key() -> str | None:
     reaction = reacting.get()
     if reaction is None or reaction.kind != "subscriber":
         return None
-    return f"{reaction.subscription}:{reaction.event_id}:{reaction.next_ordinal()}"
+    return Key(f"{reaction.subscription}:{reaction.event_id}:{reaction.next_ordinal()}", implied=True)
 
 
 def _claim(scope: tuple[str, ...]) -> None:

@@ -36,6 +36,7 @@ class EventSourcedQuerySet(models.QuerySet[M]):
     bulk_update = _refuse("bulk_update()")
     delete = _refuse("delete()")
     _raw_delete = _refuse("delete()")
+    _update = _refuse("update()")  # as Model.save_base() of Django calls it, and with that loaddata
     _insert = _refuse("insert()")
 
     def update(self, **values: Any) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,10 @@ def _value(instance: EventSourcedModel, name: str) -> Any:
     field = instance._meta.get_field(name)
     assert isinstance(field, models.Field)
     # Through the column's own conversion, so that 1 and Decimal("1.00") are the same stored value.
-    return field.to_python(getattr(instance, field.attname))
+    value = field.to_python(getattr(instance, field.attname))
+    if isinstance(field, models.JSONField):  # keeps a tuple as a list, and every key as text
+        return json.loads(json.dumps(value, cls=field.encoder))
+    return value
 
 
 def _rows(model: type[EventSourcedModel]) -> models.QuerySet[EventSourcedModel]:
@@ -128,12 +132,14 @@ def _rows(model: type[EventSourcedModel]) -> models.QuerySet[EventSourcedModel]:
 
 
 def _repair(state: EventSourcedModel, *, exists: bool) -> None:
-    names = [field.name for field in history_fields(type(state))]
-    # raw: the values are what history says; nothing may compute others.
+    # The values are what history says; nothing (as pre_save of a field) may compute others.
+    rows: Any = _rows(type(state))
     if exists:
-        models.Model.save_base(state, raw=True, using=conf.DATABASE, force_update=True, update_fields=names)
+        values = [(field, None, getattr(state, field.attname)) for field in history_fields(type(state))]
+        rows.filter(pk=state.pk)._update(values)
     else:
-        models.Model.save_base(state, raw=True, using=conf.DATABASE, force_insert=True)
+        columns = [field for field in state._meta.local_concrete_fields if not field.generated]
+        rows._insert([state], fields=columns, using=conf.DATABASE, raw=True)
 
 
 def _without_history(model: type[EventSourcedModel]) -> Iterator[Drift]:

@@ -16,5 +16,7 @@ class Receipt:
     """Position in the log of the aggregate's last event."""
     version: int
     """Version of the aggregate afterwards."""
+    count: int = 1
+    """How many events the command recorded: the versions up to ``version``. 0 if it found nothing to do."""
     replayed: bool = False
     """Whether this answers an earlier request with the same idempotency key; nothing was done again."""

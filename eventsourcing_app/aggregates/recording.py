@@ -57,10 +57,9 @@ def _watched(model: type[models.Model]) -> tuple[str, ...]:
 class Recording:
     """The unsaved part of one instance. See the module."""
 
-    __slots__ = ("applying", "baseline", "ends", "key", "owner", "pending", "spent", "token")
+    __slots__ = ("applying", "baseline", "ends", "key", "pending", "spent", "token")
 
-    def __init__(self, instance: models.Model) -> None:
-        self.owner = id(instance)
+    def __init__(self) -> None:
         self.baseline: dict[str, Any] = {}
         self.key: Any = None
         self.pending: list[PendingEvent] = []
@@ -72,20 +71,20 @@ class Recording:
     @classmethod
     def of_new(cls, instance: models.Model) -> Recording:
         """Begin with the defaults of the model: a new instance has no state before its first event."""
-        recording = cls(instance)
+        recording = cls()
         recording.baseline = {field.attname: field.get_default() for field in history_fields(type(instance))}
         return recording
 
     @classmethod
     def of_loaded(cls, instance: models.Model) -> Recording:
         """Begin with the state that was loaded."""
-        recording = cls(instance)
+        recording = cls()
         recording.settle(instance)
         return recording
 
-    def for_copy(self, instance: models.Model) -> Recording:
+    def for_copy(self) -> Recording:
         """Begin for a copy of the instance: each goes its own way from here."""
-        recording = type(self)(instance)
+        recording = type(self)()
         recording.baseline, recording.key = dict(self.baseline), self.key
         recording.pending, recording.ends = list(self.pending), self.ends
         recording.spent, recording.token = self.spent, self.token
@@ -134,6 +133,13 @@ class Recording:
 
     def check(self, instance: models.Model) -> None:
         """Raise if the instance is spent, or was changed without an event."""
+        self.check_unspent(instance)
+        changed = self.changed(instance)
+        if changed:
+            raise UnrecordedChange(type(instance).__name__, changed)
+
+    def check_unspent(self, instance: models.Model) -> None:
+        """Raise if the instance no longer agrees with the database."""
         if not self.spent and self.token is not None and not self.token.stands:
             self.spend("the transaction in which it was saved was rolled back")
         if self.spent:
@@ -141,9 +147,6 @@ class Recording:
                 f"This {type(instance).__name__} ({instance.pk}) cannot be used any more: {self.spent}. "
                 "Load it again with objects.get()."
             )
-        changed = self.changed(instance)
-        if changed:
-            raise UnrecordedChange(type(instance).__name__, changed)
 
     def changed(self, instance: models.Model) -> list[str]:
         """Return the names of the fields that differ from the baseline."""
@@ -153,14 +156,14 @@ class Recording:
             value = values.get(name, was)
             if value is not was and (type(value) is not type(was) or value != was):
                 changed.append(name)
-        if not instance._state.adding and self.key != instance.pk:
+        # A row that is new under another key would begin its history in the middle.
+        if self.baseline.get("version") if instance._state.adding else self.key != instance.pk:
             changed.append(instance._meta.pk.attname)
         return changed
 
 
 def _unpickled(baseline: dict[str, Any], key: Any, pending: list[PendingEvent], ends: bool, spent: str) -> Recording:
-    recording = Recording.__new__(Recording)
-    recording.owner, recording.token, recording.applying = 0, None, False
+    recording = Recording()
     recording.baseline, recording.key, recording.pending, recording.ends = baseline, key, pending, ends
     recording.spent = spent
     return recording

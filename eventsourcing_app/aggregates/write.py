@@ -4,13 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.db import connections, models, transaction
+from django.db import DatabaseError, connections, models, transaction
 from django.db.models import sql
 from django.db.models.signals import post_save, pre_save
 
+from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.recording import PendingEvent, history_fields
 from eventsourcing_app.conf import conf
-from eventsourcing_app.exceptions import ConcurrencyError, DirectWriteRefused, LogUnsafe, NothingRecorded
+from eventsourcing_app.exceptions import (
+    CommandRejected,
+    ConcurrencyError,
+    DirectWriteRefused,
+    LogUnsafe,
+    NothingRecorded,
+)
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import Appended, NewEvent, StateWrite, append
 from eventsourcing_app.log.errors import conflicts_translated
@@ -32,12 +39,15 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
     """
     for instance in instances:
         _require_recorded(instance)
+    created = [instance._state.adding for instance in instances]
     try:
-        return _write(instances, repeatable)
+        appended = _write(instances, repeatable)
     except BaseException as error:
         for instance in instances:
             instance._recording.spend(f"saving it failed ({type(error).__name__})")
         raise
+    _announce(post_save, instances, created)
+    return appended
 
 
 def _require_recorded(instance: EventSourcedModel) -> None:
@@ -49,14 +59,24 @@ def _require_recorded(instance: EventSourcedModel) -> None:
         )
 
 
+def _require_key(instance: EventSourcedModel) -> None:
+    key = instance._meta.pk
+    if instance._state.adding and instance.pk in (None, "") and not isinstance(key, models.AutoField):
+        raise CommandRejected(
+            f"This {type(instance).__name__} has no key: assign {key.attname} in its creating command.", code="no_key"
+        )
+
+
 def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended:
     connection = connections[conf.DATABASE]
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
     recorded_at = clock.now(not_before=max(before, default=None))
-    created = [instance._state.adding for instance in instances]
     if _announce(pre_save, instances):
         for instance in instances:
             instance._recording.check(instance)  # a receiver may assign fields, which would be no event either
+    for instance in instances:
+        _require_key(instance)
+        require_fit(instance)
     expected = {id(instance): instance.version for instance in instances}
     for instance in instances:
         _advance(instance, recorded_at)
@@ -66,7 +86,6 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
         appended = _write_several(connection, instances, expected, recorded_at, repeatable)
     for instance in instances:
         _finish(instance, appended)
-    _announce(post_save, instances, created)
     return appended
 
 
@@ -103,7 +122,8 @@ def _write_several(
     repeatable: bool,
 ) -> Appended:
     with transaction.atomic(using=connection.alias, savepoint=False):
-        for instance in instances:
+        # In one order for all writers, so that two who create the same keys do not wait for each other.
+        for instance in sorted(instances, key=lambda instance: instance.stream_key):
             version = expected[id(instance)]
             with conflicts_translated(
                 instance.stream_type, instance.stream_key, expected=version, primary_key=_primary_key(instance)
@@ -162,14 +182,20 @@ def _finish(instance: EventSourcedModel, appended: Appended) -> None:
     instance.position = appended.last[instance.stream_type, instance.stream_key]
 
 
-def _announce(signal: Any, instances: Sequence[EventSourcedModel], created: Sequence[bool] | None = None) -> bool:
+def _announce(
+    signal: Any,
+    instances: Sequence[EventSourcedModel],
+    created: Sequence[bool] | None = None,
+    *,
+    update_fields: frozenset[str] | None = None,
+) -> bool:
     announced = False
     for index, instance in enumerate(instances):
         model = type(instance)
         origin = model._meta.concrete_model if model._meta.proxy else model
         if not signal.has_listeners(origin):
             continue
-        facts: dict[str, Any] = {"raw": False, "using": conf.DATABASE, "update_fields": None}
+        facts: dict[str, Any] = {"raw": False, "using": conf.DATABASE, "update_fields": update_fields}
         if created is not None:
             facts["created"] = created[index]
         signal.send(sender=origin, instance=instance, **facts)
@@ -243,6 +269,8 @@ def _lost_race(instance: EventSourcedModel, expected: int) -> ConcurrencyError:
 
 def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
     """Write columns that have no history, without an event."""
+    if not names:
+        return
     refused = names - set(type(instance).unrecorded)
     if refused or instance._state.adding:
         raise DirectWriteRefused(
@@ -251,4 +279,10 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
             "exists."
         )
     instance._recording.check(instance)
-    models.Model.save_base(instance, update_fields=names, using=conf.DATABASE, force_update=True)
+    _announce(pre_save, [instance], update_fields=names)
+    columns = [field for field in instance._meta.concrete_fields if field.name in names]
+    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(type(instance), using=conf.DATABASE)
+    changes = [(field, None, field.pre_save(instance, False)) for field in columns]
+    if not rows.filter(pk=instance.pk)._update(changes):  # type: ignore[attr-defined]  # as Model.save() does
+        raise DatabaseError(f"{type(instance).__name__} {instance.pk}: save(update_fields=…) did not find the row.")
+    _announce(post_save, [instance], [False], update_fields=names)

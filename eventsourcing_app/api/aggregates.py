@@ -13,13 +13,11 @@ from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from rest_framework import mixins, serializers, status
 from rest_framework.decorators import action
-from rest_framework.exceptions import ParseError
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.visibility import VIEW_EVENTS, visible_trail
 from eventsourcing_app.aggregates.dispatch import commands_of
-from eventsourcing_app.aggregates.once import MAX_KEY
 from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.commands import serializer_for
 from eventsourcing_app.api.pagination import KeysetPagination, VersionPagination
@@ -27,7 +25,7 @@ from eventsourcing_app.api.permissions import CommandPermission
 from eventsourcing_app.api.problems import StateRefused
 from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
 from eventsourcing_app.conf import conf
-from eventsourcing_app.context import context, current
+from eventsourcing_app.context import context
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,7 +36,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.declare import Command
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.receipts import Receipt
-    from eventsourcing_app.log.records import StoredEvent
 
 logger = logging.getLogger(__name__)
 
@@ -166,30 +163,27 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
         """Run a command and answer with what it did."""
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        key = _idempotency_key(request)
+        key = request.headers.get("Idempotency-Key")
         manager = self.model.objects
         runner: Any = manager if key is None else manager.once(key)
         function = getattr(self.model, command.name)
         # One transaction, so that state and events are those of this command, whoever comes next.
         with context(), _state_accepted(self.model), transaction.atomic(using=conf.DATABASE):
             if command.creates:
-                before, receipt = 0, runner.perform_new(function, **serializer.validated_data)
+                receipt = runner.perform_new(function, **serializer.validated_data)
             else:
-                instance = self.get_object()
-                before = instance.version
-                receipt = runner.perform(instance.pk, function, **serializer.validated_data)
-            body = self._outcome(receipt, before)
+                receipt = runner.perform(self.get_object().pk, function, **serializer.validated_data)
+            body = self._outcome(receipt)
         code = status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK
         return Response(body, status=code, headers=self._headers(command, receipt))
 
-    def _outcome(self, receipt: Receipt, before: int) -> dict[str, Any]:
-        events = self.model.objects.history(receipt.pk).filter(version__lte=receipt.version)
+    def _outcome(self, receipt: Receipt) -> dict[str, Any]:
+        versions = (receipt.version - receipt.count + 1, receipt.version)
+        written = self.model.objects.history(receipt.pk).filter(version__range=versions)
         if receipt.replayed:
             state = self.model.objects.at(receipt.pk, version=receipt.version)
-            written = _written_with(events, receipt)
         else:
             state = self.model.objects.using(conf.DATABASE).get(pk=receipt.pk)
-            written = list(events.filter(version__gt=before, correlation_id=current().correlation_id))
         shown = (self.serializer_class or state_serializer(self.model))(state, context=self.get_serializer_context())
         return {
             "events": StoredEventSerializer(written, many=True).data,
@@ -231,21 +225,6 @@ def _view_of(method: str, command: Command) -> Any:
         return view
     title = command.name.replace("_", " ").capitalize()
     return action(detail=True, methods=["post"], url_path=command.name, url_name=command.name, name=title)(view)
-
-
-def _written_with(events: QuerySet[StoredEvent], receipt: Receipt) -> list[StoredEvent]:
-    """The events that one command wrote, found again by what it gave to all of them."""
-    last = events.get(version=receipt.version)
-    same = events.filter(recorded_at=last.recorded_at, correlation_id=last.correlation_id)
-    return list(same.order_by("version"))
-
-
-def _idempotency_key(request: Request) -> str | None:
-    key = request.headers.get("Idempotency-Key")
-    if key is not None and (not key or len(key) > MAX_KEY or not key.isprintable()):
-        detail = _("An Idempotency-Key has 1 to %d printable characters.") % MAX_KEY
-        raise ParseError(detail, "idempotency_key_invalid")
-    return key
 
 
 @contextmanager

@@ -20,8 +20,16 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from eventsourcing_app.aggregates.once import MAX_KEY
 from eventsourcing_app.context import current
-from eventsourcing_app.exceptions import CommandRejected, ConcurrencyError, EventRefused, KeyInFlight, KeyReused
+from eventsourcing_app.exceptions import (
+    CommandRejected,
+    ConcurrencyError,
+    EventRefused,
+    KeyInFlight,
+    KeyRefused,
+    KeyReused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,6 +100,9 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, EventRefused):
         problem = {"pointer": _pointer_of_path(error.path), "detail": error.why, "code": "event_refused"}
         return _plain(400, "event_refused", _("The event cannot be stored."), {"errors": [problem]})
+    if isinstance(error, KeyRefused):
+        detail = _("An Idempotency-Key has 1 to %d printable characters.") % MAX_KEY
+        return _plain(400, "idempotency_key_invalid", detail)
     if isinstance(error, KeyReused):
         return _plain(422, "idempotency_key_reused", _("This Idempotency-Key has answered another request."))
     if isinstance(error, KeyInFlight):

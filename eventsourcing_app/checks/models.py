@@ -65,6 +65,8 @@ def _problems(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
 
 def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
     key = model._meta.pk
+    if getattr(key, "db_default", NOT_PROVIDED) is not NOT_PROVIDED:
+        yield _database_default(model, key)
     if not key.concrete:
         yield checks.Error(
             f"{model._meta.label} has a composite primary key, which cannot name a stream.",

@@ -98,6 +98,7 @@ def append(
     token = CommitToken(
         connection,
         stored_event(),
+        event_id=rows[-1][0],
         position=positions[-1],
         count=len(events),
         types=frozenset(event.type for event in events),

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models.expressions import Col
+from django.db.models.fields.json import KeyTransform
+
+from eventsourcing_app.events import canonical
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -19,6 +22,9 @@ if TYPE_CHECKING:
     _CharField = models.CharField[str, str]
 else:
     _CharField = models.CharField
+
+
+_STRUCTURES, _CONSTANTS = ("{", "["), ("true", "false", "null")
 
 
 class ByteOrderedCharField(_CharField):
@@ -57,6 +63,17 @@ class CanonicalJSONField(models.JSONField):
 
     def db_type(self, connection: BaseDatabaseWrapper) -> str | None:
         return "json" if connection.vendor == "postgresql" else super().db_type(connection)
+
+    def get_db_prep_value(self, value: Any, connection: BaseDatabaseWrapper, prepared: bool = False) -> Any:
+        if connection.vendor == "postgresql" or value is None or hasattr(value, "resolve_expression"):
+            return super().get_db_prep_value(value, connection, prepared)
+        return canonical.dumps(value)  # compared with the text that is stored
+
+    def from_db_value(self, value: Any, expression: Any, connection: BaseDatabaseWrapper) -> Any:
+        # SQLite gives the text "50.00" out of the JSON as 50.00: it must not be taken for a number.
+        if isinstance(expression, KeyTransform) and connection.vendor == "sqlite" and isinstance(value, str):
+            return canonical.loads(value) if value[:1] in _STRUCTURES or value in _CONSTANTS else value
+        return super().from_db_value(value, expression, connection)
 
     def get_col(self, alias: str, output_field: models.Field[Any, Any] | None = None) -> Col:
         if alias == self.model._meta.db_table and output_field in (None, self):

@@ -1,7 +1,7 @@
 """What is done once events are committed, and how an instance learns that its events were rolled back.
 
 Django forgets the ``on_commit`` callbacks of a savepoint or transaction that is rolled back; a token among them
-therefore tells, without a query, whether a write still stands.
+therefore tells, without a query as long as it is there, whether a write still stands.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from django.db import transaction
+from django.db import DatabaseError, transaction
 from django.dispatch import Signal
 
 from eventsourcing_app.signals import events_appended
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from eventsourcing_app.log.records import StoredEvent
@@ -38,20 +40,21 @@ _current: WeakKeyDictionary[BaseDatabaseWrapper, _Transaction] = WeakKeyDictiona
 class CommitToken:
     """Stands for one write: pending until its transaction commits, gone if it is rolled back."""
 
-    __slots__ = ("_connection", "_count", "_position", "_sender", "_transaction", "_types", "committed")
+    __slots__ = ("_connection", "_count", "_event_id", "_position", "_sender", "_transaction", "_types", "committed")
 
     def __init__(
         self,
         connection: BaseDatabaseWrapper,
         sender: type[StoredEvent],
         *,
+        event_id: UUID,
         position: int,
         count: int,
         types: frozenset[str],
     ) -> None:
         self.committed = False
         self._connection, self._sender = connection, sender
-        self._position, self._count, self._types = position, count, types
+        self._event_id, self._position, self._count, self._types = event_id, position, count, types
         shared = _current.get(connection)
         if shared is None or shared.announced:
             shared = _current[connection] = _Transaction()
@@ -63,7 +66,16 @@ class CommitToken:
         """Whether the write is committed, or still can be."""
         if self.committed:
             return True
-        return any(entry[1] is self for entry in reversed(self._connection.run_on_commit))
+        if any(entry[1] is self for entry in reversed(self._connection.run_on_commit)):
+            return True
+        return self._is_stored()
+
+    def _is_stored(self) -> bool:
+        """Ask the log: while Django runs the callbacks of a commit, those whose turn comes later are in no list."""
+        try:
+            return self._sender.objects.using(self._connection.alias).filter(event_id=self._event_id).exists()
+        except DatabaseError:  # a transaction that is broken, and so rolled back
+            return False
 
     def __call__(self) -> None:
         self.committed = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ STREAM_VERSION = "eventsourcing_stream_version"
 """Name of the constraint that gives each aggregate one history."""
 
 _SERIALIZATION_FAILURE = "40001"
+_PRIMARY_KEY = re.compile(r"_pkey\d*\Z")
 
 
 @contextmanager
@@ -43,10 +45,11 @@ def _is_conflict(error: Exception, primary_key: str | None) -> bool:
     if diagnostics is not None:
         if diagnostics.sqlstate == _SERIALIZATION_FAILURE:
             return True
-        names = {STREAM_VERSION}
-        if primary_key is not None:
-            names.add(f"{primary_key.partition('.')[0]}_pkey")
-        return diagnostics.constraint_name in names
+        if diagnostics.constraint_name == STREAM_VERSION:
+            return True
+        # The constraint keeps its name when the table is renamed, and PostgreSQL shortens long ones and numbers others.
+        table = None if primary_key is None else primary_key.partition(".")[0]
+        return diagnostics.table_name == table and bool(_PRIMARY_KEY.search(diagnostics.constraint_name or ""))
     message = str(cause)
     if getattr(cause, "sqlite_errorname", "") == "SQLITE_CONSTRAINT_TRIGGER":
         return message.startswith(CONFLICT)

@@ -11,9 +11,11 @@ from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.read import WINDOW, read_window
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from eventsourcing_app.log.recorded import RecordedEvent
+
+_UNREADABLE = (AttributeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,38 @@ def verify(
     """
     after = first - 1
     while True:
-        events = read_window(after=after, until=last)
+        try:
+            events: Sequence[RecordedEvent | Fault] = read_window(after=after, until=last)
+        except _UNREADABLE:
+            events = _one_by_one(after=after, until=last)
         if not events:
             return
         disordered = _disordered(events)
         for recorded in events:
-            for what in _faults(recorded):
-                yield Fault(recorded.position, what)
+            if isinstance(recorded, Fault):
+                yield recorded
+            else:
+                yield from (Fault(recorded.position, what) for what in _faults(recorded))
             if recorded.position in disordered:
                 yield Fault(recorded.position, disordered[recorded.position])
         progress(len(events))
         if len(events) < WINDOW:
             return
         after = events[-1].position
+
+
+def _one_by_one(*, after: int, until: int | None) -> list[RecordedEvent | Fault]:
+    """Read a window in which some row holds what its columns cannot hold: SQLite would take anything."""
+    rows = stored_event().objects.using(log_connection().alias).filter(position__gt=after)
+    if until is not None:
+        rows = rows.filter(position__lte=until)
+    events: list[RecordedEvent | Fault] = []
+    for position in rows.order_by("position").values_list("position", flat=True)[:WINDOW]:
+        try:
+            events += read_window(after=position - 1, until=position)
+        except _UNREADABLE:
+            events.append(Fault(position, "it holds values of another type than its columns have"))
+    return events
 
 
 def _faults(recorded: RecordedEvent) -> Iterator[str]:
@@ -56,7 +77,11 @@ def _faults(recorded: RecordedEvent) -> Iterator[str]:
                 yield f"its {name} is not canonical JSON"
         except ValueError as error:
             yield f"its {name} is not canonical JSON: {error}"
-    if fingerprint(_envelope(recorded)) != recorded.hash:
+    try:
+        fits = fingerprint(_envelope(recorded)) == recorded.hash
+    except _UNREADABLE:
+        fits = False
+    if not fits:
         yield "its hash does not fit its content"
 
 
@@ -77,7 +102,7 @@ def _envelope(recorded: RecordedEvent) -> bytes:
     )
 
 
-def _disordered(events: list[RecordedEvent]) -> dict[int, str]:
+def _disordered(events: Sequence[RecordedEvent | Fault]) -> dict[int, str]:
     """Find events of this window that do not follow the one before them in their stream."""
     connection = log_connection()
     log = connection.ops.quote_name(stored_event()._meta.db_table)

@@ -49,6 +49,8 @@ class Migration(migrations.Migration):
                         verbose_name="status",
                     ),
                 ),
+                ("types", models.JSONField(default=list, verbose_name="event types")),
+                ("fingerprint", models.CharField(default="", max_length=64, verbose_name="fingerprint")),
                 ("segment_count", models.PositiveSmallIntegerField(default=1, verbose_name="segments")),
                 ("started_after", models.PositiveBigIntegerField(default=0, verbose_name="started after position")),
                 ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),

@@ -6,6 +6,7 @@ found by the claim it left behind.
 
 from __future__ import annotations
 
+import logging
 import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -16,6 +17,7 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
+from eventsourcing_app.events.registry import registry as events
 from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from eventsourcing_app.subscriptions.registry import Definition
+
+logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 _MAX_ERROR = 8_000
 
@@ -43,12 +47,27 @@ class Claim(NamedTuple):
     attempts: int
 
 
-def ensure(definitions: Sequence[Definition]) -> None:
-    """Give each subscription its rows if it has none; its start is taken and stored in one step."""
-    known = set(Subscription.objects.using(conf.DATABASE).values_list("name", flat=True))
+def ensure(definitions: Sequence[Definition]) -> list[str]:
+    """Give each subscription its rows if it has none, and return the fingerprints of those that this code may handle.
+
+    The start of a new one is taken and stored in one step. One whose stored definition names an event that is not
+    declared here was defined by newer code, and is left to that.
+    """
+    stored = dict(Subscription.objects.using(conf.DATABASE).values_list("name", "types"))
+    mine = []
     for definition in definitions:
-        if definition.name not in known:
+        types = sorted(definition.types)
+        known = stored.get(definition.name)
+        if known is None:
             _create(definition)
+        elif any(events.find(name) is None for name in known):
+            logger.warning("%s was defined by newer code and is left to it.", definition.name)
+            continue
+        elif known != types:
+            rows = Subscription.objects.using(conf.DATABASE).filter(name=definition.name)
+            rows.update(types=types, fingerprint=definition.fingerprint)
+        mine.append(definition.fingerprint)
+    return mine
 
 
 def _create(definition: Definition) -> None:
@@ -59,19 +78,26 @@ def _create(definition: Definition) -> None:
     with transaction.atomic(using=conf.DATABASE):
         # Several workers may see it first; the rows of one of them stay.
         _, created = Subscription.objects.using(conf.DATABASE).get_or_create(
-            name=definition.name, defaults={"kind": definition.kind, "started_after": after}
+            name=definition.name,
+            defaults={
+                "kind": definition.kind,
+                "types": sorted(definition.types),
+                "fingerprint": definition.fingerprint,
+                "started_after": after,
+            },
         )
         if created:
             Segment.objects.using(conf.DATABASE).create(subscription_id=definition.name, checkpoint=after)
 
 
-def claim(names: Sequence[str], *, until: int) -> Claim | None:
+def claim(fingerprints: Sequence[str], *, until: int) -> Claim | None:
     """Claim the segment that is behind ``until`` and longest unserved, if any is free and due."""
     with transaction.atomic(using=conf.DATABASE):
         segment = (
             Segment.objects.using(conf.DATABASE)
             .select_for_update(skip_locked=True, no_key=True, of=("self",))
-            .filter(subscription__in=names, subscription__status=Subscription.Status.ACTIVE, checkpoint__lt=until)
+            .filter(checkpoint__lt=until, subscription__status=Subscription.Status.ACTIVE)
+            .filter(subscription__fingerprint__in=fingerprints)
             .filter(Q(retry_at=None) | Q(retry_at__lte=Now()))
             .filter(Q(token=None) | Q(claimed_until__lt=Now()))
             .order_by(F("served_at").asc(nulls_first=True), "pk")
@@ -104,12 +130,6 @@ def hold(claimed: Claim) -> bool:
     """Lock the segment for the rest of the transaction; false if the claim was given to another worker."""
     rows = Segment.objects.using(conf.DATABASE).select_for_update(no_key=True)
     return rows.filter(pk=claimed.segment, token=claimed.token).first() is not None
-
-
-def renew(claimed: Claim) -> bool:
-    """Give a sign of life; false if the claim was given to another worker."""
-    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
-    return rows.update(claimed_until=_lease()) == 1
 
 
 def watch(claimed: Claim, *, until: int) -> bool:

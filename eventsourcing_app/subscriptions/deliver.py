@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from eventsourcing_app.context import Reaction, context, reacting
+from eventsourcing_app.context import Reaction, apart, reacting
 
 if TYPE_CHECKING:
     from eventsourcing_app.log.recorded import RecordedEvent
@@ -21,7 +21,7 @@ def deliver(definition: Definition, recorded: RecordedEvent) -> None:
     )
     before = reacting.set(reaction)
     try:
-        with context(
+        with apart(
             actor=f"subscription:{definition.name}",
             correlation_id=recorded.correlation_id,
             causation_id=recorded.event_id,

@@ -20,7 +20,8 @@ from eventsourcing_app.subscriptions.work import work
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_OPEN_APPEND_PAUSE = 0.02
+_SHORTEST_PAUSE, _LONGEST_PAUSE = 0.01, 0.25
+"""Between two looks whether an open append has ended; doubled each time."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -36,11 +37,16 @@ class Drained:
 
 
 def drain(
-    *, stop: Callable[[], bool] | None = None, seconds: float | None = None, inside_transaction: bool = False
+    *,
+    stop: Callable[[], bool] | None = None,
+    seconds: float | None = None,
+    relieved: Callable[[], bool] | None = None,
+    inside_transaction: bool = False,
 ) -> Drained:
     """Handle whatever subscriptions are behind with, until nothing is left, ``stop()`` is true or ``seconds`` are over.
 
-    A subscription whose handler fails is retried later, with backoff; the others go on. Must run outside any
+    Where nothing is left but an open append, it waits for that to end, unless it is ``relieved()`` by somebody else who
+    will. A subscription whose handler fails is retried later, with backoff; the others go on. Must run outside any
     transaction, because subscribers have effects that no rollback undoes; tests say ``inside_transaction``.
     """
     if log_connection().in_atomic_block and not inside_transaction:
@@ -52,10 +58,13 @@ def drain(
         return (stop is not None and stop()) or (end is not None and time.monotonic() >= end)
 
     definitions = {definition.name: definition for definition in registry.all()}
-    ensure(tuple(definitions.values()))
+    fingerprints = ensure(tuple(definitions.values()))
+    pause = _SHORTEST_PAUSE
     while not over():
         target = settled_position()
-        while not over() and (claimed := claim(tuple(definitions), until=target)) is not None:
+        idle = True
+        while not over() and (claimed := claim(fingerprints, until=target)) is not None:
+            idle, pause = False, _SHORTEST_PAUSE
             outcome = work(definitions[claimed.subscription], claimed)
             drained.handled += outcome.handled
             if outcome.error is not None:
@@ -64,6 +73,10 @@ def drain(
             break
         if target >= last_position():
             return drained
-        time.sleep(_OPEN_APPEND_PAUSE)
+        if idle:
+            if relieved is not None and relieved():
+                return drained
+            time.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
     drained.finished = False
     return drained

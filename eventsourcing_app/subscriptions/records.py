@@ -21,6 +21,11 @@ class Subscription(models.Model):
     name = models.CharField(_("name"), max_length=200, primary_key=True)
     kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
     status = models.CharField(_("status"), max_length=20, choices=Status.choices, default=Status.ACTIVE)
+    types = models.JSONField(_("event types"), default=list)
+    """The wire names it reacts to, as the code that last defined it says. Code that does not know one of them is older:
+    it leaves the subscription alone, for it would move the checkpoint past events that it cannot see."""
+    fingerprint = models.CharField(_("fingerprint"), max_length=64, default="")
+    """Of its name and types: code with another definition claims nothing of it."""
     segment_count = models.PositiveSmallIntegerField(_("segments"), default=1)
     started_after = models.PositiveBigIntegerField(_("started after position"), default=0)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

@@ -6,6 +6,7 @@ A name is the key of a durable checkpoint, so it is given explicitly and never c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -41,6 +42,11 @@ class Definition:
     def types(self) -> frozenset[str]:
         """The wire names it reacts to, older names included."""
         return frozenset(name for cls in self.handlers for name in events.names_of(cls))
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells this definition from another of the same name."""
+        return sha256("\n".join((self.name, *sorted(self.types))).encode()).hexdigest()
 
 
 class Registry:

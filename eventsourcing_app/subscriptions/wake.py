@@ -62,6 +62,11 @@ def claim_slot() -> bool:
     return True
 
 
+def is_requested() -> bool:
+    """Whether a wake is outstanding: somebody else will drain soon."""
+    return Wake.objects.using(conf.DATABASE).filter(slot=_SLOT, requested_at__isnull=False).exists()
+
+
 def clear() -> None:
     """Say that the wake was heard: from here on another one may be asked for."""
     rows = Wake.objects.using(conf.DATABASE).filter(slot=_SLOT)

@@ -86,7 +86,6 @@ def _in_transaction(definition: Definition, claimed: claim.Claim, events: list[R
 def _outside(definition: Definition, claimed: claim.Claim, events: list[RecordedEvent], limit: int) -> Outcome:
     """Handlers run outside any transaction and the checkpoint moves after them: at least once."""
     handled, checkpoint = 0, claimed.checkpoint
-    renewed = time.monotonic()
     for recorded in _for_a_while(events):
         try:
             deliver(definition, recorded)
@@ -94,10 +93,6 @@ def _outside(definition: Definition, claimed: claim.Claim, events: list[Recorded
             return _give_up(claimed, checkpoint, handled, _Failed(recorded, error))
         handled += 1
         checkpoint = recorded.position
-        if time.monotonic() - renewed > conf.LEASE_SECONDS / 3:
-            renewed = time.monotonic()
-            if not claim.renew(claimed):
-                return Outcome(handled)
     claim.release(claimed, checkpoint=_reached(claimed, events, handled, limit))
     return Outcome(handled)
 

@@ -99,10 +99,17 @@ def let_lease_end(name: str) -> None:
     assert ended.update(claimed_until=Now() - timedelta(seconds=1)) == 1
 
 
+def try_to_claim(name: str) -> claim.Claim | None:
+    """Claim a subscription up to the end of the log, as a worker does, if it is free."""
+    definition = registry.get(name)
+    assert definition is not None
+    return claim.claim([definition.fingerprint], until=StoredEvent.objects.latest("position").position)
+
+
 def claimed(name: str) -> claim.Claim:
-    """Claim a subscription up to the end of the log, as a worker does."""
+    """Claim a subscription that is free."""
     claim.ensure(registry.all())
-    taken = claim.claim([name], until=StoredEvent.objects.latest("position").position)
+    taken = try_to_claim(name)
     assert taken is not None
     return taken
 

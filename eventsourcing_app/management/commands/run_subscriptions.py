@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, close_old_connections
 
-from eventsourcing_app.log.append import log_connection
 from eventsourcing_app.subscriptions.drain import drain
 
 if TYPE_CHECKING:
@@ -58,7 +57,6 @@ class Command(BaseCommand):
             except (OperationalError, InterfaceError):
                 # The server went away or is restarting. Nothing is lost: the next round goes on from the checkpoints.
                 logger.exception("The database did not answer; trying again.")
-                log_connection().close()
                 handled = 0
             pause = _SHORTEST_PAUSE if handled else min(pause * 1.5, _LONGEST_PAUSE)
             close_old_connections()

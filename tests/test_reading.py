@@ -1,0 +1,148 @@
+"""Readers yield every event once, in order, in constant memory, as it was recorded."""
+
+from __future__ import annotations
+
+from dataclasses import FrozenInstanceError
+from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from eventsourcing_app import RecordedEvent, context, publish
+from eventsourcing_app.exceptions import UnknownEventType
+from eventsourcing_app.log.read import read, read_stream, read_streams, read_window
+from eventsourcing_app.models import StoredEvent
+from tests.samples.events import MoneyAdded, RateChanged, WalletOpened
+from tests.samples.factories import LOG, begin_counter, list_book, open_wallet, tamper
+
+pytestmark = pytest.mark.django_db
+
+WINDOWS = (1, 2, 3, 4, 5, 500)
+
+
+def positions(events: object) -> list[int]:
+    return [recorded.position for recorded in events]  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def four() -> list[int]:
+    """Four events; their positions."""
+    open_wallet("Ada", 1)
+    list_book()
+    publish(RateChanged(currency="EUR", rate=Decimal(1)))
+    return list(StoredEvent.objects.order_by("position").values_list("position", flat=True))
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_every_event_comes_once_in_order(four: list[int], window: int) -> None:
+    assert positions(read(window=window)) == four
+    assert positions(read(after=four[1], window=window)) == four[2:]
+    assert positions(read(until=four[2], window=window)) == four[:3]
+    assert positions(read(after=four[0], until=four[2], window=window)) == four[1:3]
+    assert positions(read(after=four[3], window=window)) == []
+    assert positions(read(types={"samples.money_added", "samples.book_listed"}, window=window)) == four[1:3]
+    assert positions(read(types=["samples.rate_changed", "never"], window=window)) == four[3:]
+
+
+def test_no_type_is_no_event(four: list[int]) -> None:
+    assert list(read(types=[])) == []
+    assert read_window(after=0, types=()) == []
+
+
+def test_a_reader_fetches_windows_and_no_more_than_it_needs(four: list[int]) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        events = read(window=2)
+        assert len(queries) == 0
+        assert positions([next(events), next(events)]) == four[:2]
+        assert len(queries) == 1
+        assert positions(events) == four[2:]
+    assert len(queries) == 3
+    assert all("OFFSET" not in query["sql"].upper() and "COUNT" not in query["sql"].upper() for query in queries)
+
+
+def test_a_reader_sees_what_is_added_while_it_reads(four: list[int]) -> None:
+    events = read(window=2)
+    first = [next(events), next(events)]
+    added = list_book("2").position
+    assert positions([*first, *events]) == [*four, added]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_stream_is_read_by_version(window: int) -> None:
+    wallet, other = open_wallet("Ada"), open_wallet("Eve")
+    for amount in (1, 2, 3):
+        for one in (other, wallet):
+            one.add(Decimal(amount))
+            one.save()
+    events = list(read_stream("samples.wallet", str(wallet.pk), window=window))
+    assert [recorded.version for recorded in events] == [1, 2, 3, 4]
+    assert {recorded.stream_key for recorded in events} == {str(wallet.pk)}
+    part = read_stream("samples.wallet", str(wallet.pk), after_version=1, until_version=3, window=window)
+    assert [recorded.version for recorded in part] == [2, 3]
+    assert list(read_stream("samples.book", str(wallet.pk))) == []
+    assert list(read_stream("samples.wallet", str(uuid4()))) == []
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_all_streams_of_a_type_are_read_by_key_and_version(window: int) -> None:
+    keys = ["10", "9", "b", "a", "B", "é", "ﬀ", "\U0001f600"]
+    for key in keys:
+        list_book(key).rename(title="x")
+        book = list(read_stream("samples.book", key))
+        assert [recorded.version for recorded in book] == [1]
+    begin_counter()
+    publish(RateChanged(currency="EUR", rate=Decimal(1)))
+    seen = [(recorded.stream_key, recorded.version) for recorded in read_streams("samples.book", window=window)]
+    assert seen == [(key, 1) for key in sorted(keys, key=str.encode)]
+    after = read_streams("samples.book", after_key="a", window=window)
+    assert [recorded.stream_key for recorded in after] == ["b", "é", "ﬀ", "\U0001f600"]
+    assert list(read_streams("samples.rate_changed", window=window)) == []
+
+
+def test_a_recorded_event_has_every_column_as_the_model_has_it() -> None:
+    cause = uuid4()
+    with context(actor="user:1", correlation_id="c", causation_id=cause, request_id="r"):
+        open_wallet("Ada", "1.50")
+    for recorded, stored in zip(read(), StoredEvent.objects.order_by("position"), strict=True):
+        for name in ("position", "event_id", "stream_type", "stream_key", "version", "type", "schema_version"):
+            assert getattr(recorded, name) == getattr(stored, name)
+        for name in ("data", "metadata", "actor", "correlation_id", "causation_id", "recorded_at"):
+            assert getattr(recorded, name) == getattr(stored, name)
+        assert recorded.hash == bytes(stored.hash)
+        assert isinstance(recorded.event_id, UUID)
+        assert recorded.recorded_at.utcoffset() == timedelta(0)
+    first, second = read()
+    assert first.event == WalletOpened(owner="Ada")
+    assert second.event == MoneyAdded(amount=Decimal("1.50"))
+    assert str(second.event.amount) == "1.50"
+
+
+def test_a_recorded_event_is_read_only(four: list[int]) -> None:
+    recorded = next(iter(read()))
+    assert isinstance(recorded, RecordedEvent)
+    with pytest.raises((AttributeError, FrozenInstanceError)):
+        recorded.actor = "me"  # type: ignore[misc]
+    recorded.data["owner"] = "me"
+    assert recorded.data["owner"] == "Ada"
+
+
+def test_an_event_that_this_code_does_not_know_stays_readable_raw(four: list[int]) -> None:
+    tamper(f"UPDATE {LOG} SET type = 'samples.forgotten' WHERE position = %s", [four[0]])
+    recorded = next(iter(read()))
+    assert (recorded.type, recorded.data) == ("samples.forgotten", {"owner": "Ada"})
+    with pytest.raises(UnknownEventType, match=r"samples\.forgotten"):
+        _ = recorded.event
+
+
+def test_an_older_version_is_upcast_when_read() -> None:
+    position = list_book().position
+    tamper(
+        f"UPDATE {LOG} SET type = 'samples.book_renamed', schema_version = 1, data = %s WHERE position = %s",
+        ['{"title":"Emma: A Novel"}', position],
+    )
+    recorded = next(iter(read()))
+    assert (recorded.event.title, recorded.event.subtitle) == ("Emma", "A Novel")  # type: ignore[attr-defined]
+    assert recorded.data == {"title": "Emma: A Novel"}

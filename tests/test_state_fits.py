@@ -1,0 +1,58 @@
+"""A state that its columns would cut or round is refused on every database, and nothing is stored."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from eventsourcing_app import CommandRejected
+from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.models import StoredEvent
+from tests.samples.models import Book, Counter, Wallet
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize("amount", ["0.125", "999999999999.99", "1E+20"])
+def test_an_amount_that_the_column_cannot_hold_is_refused(amount: str) -> None:
+    opened = Wallet.objects.perform_new(Wallet.open, owner="Ada")
+    Wallet.objects.perform(opened.pk, Wallet.add, amount=Decimal("1.00"))
+    with pytest.raises(CommandRejected) as refused:
+        Wallet.objects.perform(opened.pk, Wallet.add, amount=Decimal(amount))
+    assert refused.value.code == "does_not_fit"
+    assert StoredEvent.objects.count() == 2
+    assert not list(rebuild(Wallet, check=True))
+
+
+def test_zeros_behind_the_last_decimal_place_fit() -> None:
+    opened = Wallet.objects.perform_new(Wallet.open, owner="Ada")
+    Wallet.objects.perform(opened.pk, Wallet.add, amount=Decimal("1.5000"))
+    assert Wallet.objects.get(pk=opened.pk).balance == Decimal("1.50")
+    assert not list(rebuild(Wallet, check=True))
+
+
+def test_text_that_is_too_long_is_refused() -> None:
+    assert Wallet.objects.perform_new(Wallet.open, owner="x" * 40).version == 1
+    with pytest.raises(CommandRejected, match="at most 40 characters"):
+        Wallet.objects.perform_new(Wallet.open, owner="x" * 41)
+    assert StoredEvent.objects.count() == 1
+
+
+def test_a_new_aggregate_without_a_natural_key_is_refused() -> None:
+    with pytest.raises(CommandRejected) as refused:
+        Book.objects.perform_new(Book.list_it, title="Emma")
+    assert refused.value.code == "no_key"
+    assert not StoredEvent.objects.exists()
+
+
+def test_a_creating_command_may_assign_the_key() -> None:
+    book = Book()
+    book.isbn = "978-0"
+    book.list_it(title="Emma")
+    book.save()
+    assert book.history().get().stream_key == "978-0"
+
+
+def test_a_key_that_the_database_draws_need_not_be_assigned() -> None:
+    assert Counter.objects.perform_new(Counter.begin).pk
