@@ -27,7 +27,16 @@ class EventSourcingConfig(AppConfig):
         import_string("eventsourcing_app.checks.register_checks")()
         log_grew = import_string("eventsourcing_app.log.commits.log_grew")
         log_grew.connect(import_string("eventsourcing_app.subscriptions.wake.request"), dispatch_uid=self.name)
-        post_migrate.connect(_schedule_sweep, dispatch_uid=self.name)
+        post_migrate.connect(_schedule_sweep, dispatch_uid=f"{self.name}.sweep")
+        post_migrate.connect(_define_subscriptions, sender=self, dispatch_uid=f"{self.name}.subscriptions")
+
+
+def _define_subscriptions(using: str, **_signal: Any) -> None:
+    """From the release on, not from when a worker first runs."""
+    subscriptions = apps.get_model("eventsourcing_app", "Subscription")._meta.db_table
+    if using == conf.DATABASE and subscriptions in connections[using].introspection.table_names():
+        registry = import_string("eventsourcing_app.subscriptions.registry.registry")
+        import_string("eventsourcing_app.subscriptions.claim.define")(registry.all())
 
 
 def _schedule_sweep(app_config: AppConfig, using: str, **_signal: Any) -> None:

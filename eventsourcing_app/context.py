@@ -14,6 +14,7 @@ import json
 import math
 import re
 import weakref
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -181,11 +182,13 @@ class Reaction:
     event_id: UUID
     kind: Literal["projection", "subscriber"]
     # Shared by the copies of threads and tasks on purpose: within one run no ordinal may be given twice.
-    _ordinals: Iterator[int] = field(default_factory=lambda: count(1), repr=False, compare=False)
+    _ordinals: dict[tuple[str, str], Iterator[int]] = field(
+        default_factory=lambda: defaultdict(lambda: count(1)), repr=False, compare=False
+    )
 
-    def next_ordinal(self) -> int:
-        """1, 2, …: the place of a command among those that this run of the handler gives."""
-        return next(self._ordinals)
+    def next_ordinal(self, operation: str, stream_key: str) -> int:
+        """1, 2, …: the place of a command among those of its kind that this run of the handler gives to one stream."""
+        return next(self._ordinals[operation, stream_key])
 
 
 reacting: ContextVar[Reaction | None] = ContextVar("eventsourcing_app.reacting", default=None)

@@ -476,4 +476,4 @@ def test_a_reaction_numbers_its_commands_without_repeating_one() -> None:
 def draw() -> int:
     running = reacting.get()
     assert running is not None
-    return running.next_ordinal()
+    return running.next_ordinal("bank.account.deposit", "7")

@@ -37,6 +37,8 @@ def _checks(model: type[models.Model]) -> tuple[_Check, ...]:
 def _check(field: models.Field[Any, Any]) -> _Check | None:
     if isinstance(field, models.DecimalField):
         return field.attname, _decimal(field), f"{field.max_digits} digits, {field.decimal_places} of them decimals"
+    if isinstance(field, models.IntegerField):
+        return field.attname, lambda value: isinstance(value, int), "whole numbers"
     if isinstance(field, models.CharField) and field.max_length is not None:
         longest = field.max_length
         return field.attname, lambda value: len(str(value)) <= longest, f"at most {longest} characters"
@@ -48,8 +50,10 @@ def _decimal(field: models.DecimalField[Any, Any]) -> Callable[[Any], bool]:
     too_large = Decimal(10) ** ((field.max_digits or 0) - places)
 
     def fits(value: Any) -> bool:
-        number = value if isinstance(value, Decimal) else field.to_python(value)
-        if not isinstance(number, Decimal) or not number.is_finite() or abs(number) >= too_large:
+        if not isinstance(value, Decimal | int) or isinstance(value, bool):
+            return False
+        number = Decimal(value)
+        if not number.is_finite() or abs(number) >= too_large:
             return False
         exponent = number.as_tuple().exponent
         return exponent >= -places or number == round(number, places)  # type: ignore[operator]

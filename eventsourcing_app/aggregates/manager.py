@@ -10,7 +10,8 @@ from django.db import models, transaction
 
 from eventsourcing_app.aggregates.declare import command_of
 from eventsourcing_app.aggregates.history import replay, state_at
-from eventsourcing_app.aggregates.once import Key, reaction_key, run_once
+from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.once import reaction_key, run_once
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.aggregates.write import write
@@ -43,13 +44,13 @@ class EventSourcedManager(models.Manager[M]):
 
         Raises what the command raises (``CommandRejected``), ``DoesNotExist``, and what ``save()`` raises.
         """
-        return Runner(self, reaction_key()).perform(pk, command, *args, **kwargs)
+        return Runner(self).perform(pk, command, *args, **kwargs)
 
     def perform_new(
         self, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
     ) -> Receipt:
         """Run a creating command on a new aggregate and save it: ``perform_new(Account.open, owner="Ada")``."""
-        return Runner(self, reaction_key()).perform_new(command, *args, **kwargs)
+        return Runner(self).perform_new(command, *args, **kwargs)
 
     def once(self, key: str) -> Runner[M]:
         """Make the next command safe to repeat: the same key answers with the same receipt, and acts once.
@@ -57,7 +58,7 @@ class EventSourcedManager(models.Manager[M]):
         The key is scoped to actor, command and aggregate. Raises ``KeyRefused`` for a text that cannot be a
         key, ``KeyReused`` if it came with other arguments, and ``KeyInFlight`` while the first request is running.
         """
-        return Runner(self, Key(key))
+        return Runner(self, key)
 
     @contextmanager
     def locked(self, pks: Sequence[Any]) -> Iterator[tuple[M, ...]]:
@@ -118,19 +119,19 @@ class EventSourcedManager(models.Manager[M]):
             raise ValueError(f"at(when={when}): the time is naive; give it a time zone.")
         if version is not None and version < 0:
             raise ValueError(f"at(version={version}): versions count from 1.")
-        return state_at(self.model, str(self.model._meta.pk.to_python(pk)), version=version, when=when)
+        return state_at(self.model, stream_key_of(self.model, pk), version=version, when=when)
 
     def replay(self, pk: Any) -> Iterator[tuple[M, RecordedEvent]]:
         """Replay the history of an aggregate: yield its state after each event, and the event, in constant memory.
 
         The state is one and the same read-only instance, moved on from event to event.
         """
-        return replay(self.model, str(self.model._meta.pk.to_python(pk)))
+        return replay(self.model, stream_key_of(self.model, pk))
 
     def history(self, pk: Any) -> StoredEventQuerySet:
         """Return the stored events of an aggregate, in order."""
         events = StoredEventQuerySet(StoredEvent, using=conf.DATABASE)
-        stream_key = str(self.model._meta.pk.to_python(pk))
+        stream_key = stream_key_of(self.model, pk)
         return events.filter(stream_type=self.model.stream_type, stream_key=stream_key).order_by("version")
 
     def _lock(self, rows: models.QuerySet[M], keys: Sequence[Any]) -> list[M]:
@@ -142,7 +143,7 @@ class EventSourcedManager(models.Manager[M]):
 class Runner(Generic[M]):
     """Runs one command under lock and saves; with a key, at most once. Made by the manager."""
 
-    def __init__(self, manager: EventSourcedManager[M], key: Key | None) -> None:
+    def __init__(self, manager: EventSourcedManager[M], key: str | None = None) -> None:
         self._manager, self._key = manager, key
 
     def perform(
@@ -159,7 +160,7 @@ class Runner(Generic[M]):
             command(instance, *args, **kwargs)
             return self._save(instance)
 
-        stream_key = str(self._manager.model._meta.pk.to_python(pk))
+        stream_key = stream_key_of(self._manager.model, pk)
         return self._run(act, command, stream_key, args, kwargs)
 
     def perform_new(
@@ -183,15 +184,18 @@ class Runner(Generic[M]):
         kwargs: dict[str, Any],
     ) -> Receipt:
         declared = command_of(command)
+        model = self._manager.model
+        operation = f"{model.stream_type}.{declared.name}"
+        if self._key is None:
+            self._key = reaction_key(operation, stream_key)
         with transaction.atomic(using=conf.DATABASE):
             if self._key is None:
                 return act()
-            model = self._manager.model
             bound = inspect.signature(declared.function).bind(None, *args, **kwargs)
             bound.apply_defaults()
             return run_once(
                 self._key,
-                operation=f"{model.stream_type}.{declared.name}",
+                operation=operation,
                 stream_key=stream_key,
                 request=dict(list(bound.arguments.items())[1:]),
                 to_key=model._meta.pk.to_python,

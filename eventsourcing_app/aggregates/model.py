@@ -15,6 +15,7 @@ from django.db.models.signals import pre_delete
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.aggregates.dispatch import applies_of, method_for
+from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.recording import Recording, history_fields
 from eventsourcing_app.aggregates.write import save_unrecorded, write
@@ -157,7 +158,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     @property
     def stream_key(self) -> str:
         """The key of its stream: its primary key as text."""
-        return str(self._meta.pk.to_python(self.pk))  # as it will be loaded: a UUID may have been given as text
+        return stream_key_of(type(self), self.pk)
 
     def record(self, event: object) -> None:
         """Record an event and apply it. Nothing is stored before ``save()``.
@@ -184,7 +185,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         recording.applying = True
         try:
             method(event)
-            recording.settle(self)
+            recording.settle_applied(self)
         except BaseException:
             recording.spend(f"applying {type(event).__name__} failed")
             raise
@@ -202,8 +203,8 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     @contextmanager
     def _running(self, command: Command) -> Iterator[None]:
         recording = self._usable()
-        before = len(recording.pending)
-        exists = not self._state.adding or before > 0
+        before = recording.latest
+        exists = not self._state.adding or bool(recording.pending)
         if command.creates and exists:
             raise CommandRejected(f"This {self._meta.verbose_name} exists already.", code="already_exists")
         if not command.creates and not exists:
@@ -211,7 +212,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         try:
             yield
         except BaseException:
-            if len(recording.pending) > before:
+            if recording.latest > before:
                 recording.spend(f"{command.name}() failed after it had recorded an event")
             raise
 

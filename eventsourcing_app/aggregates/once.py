@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from django.apps import apps
@@ -26,17 +26,8 @@ if TYPE_CHECKING:
 MAX_KEY = 255
 
 
-class Key(NamedTuple):
-    """An idempotency key."""
-
-    text: str
-    implied: bool = False
-    """Given by the library to a command inside a subscriber. It names the command by its place in the handler, so its
-    arguments may differ when the handler runs again: what was done stands."""
-
-
 def run_once(
-    key: Key,
+    key: str,
     *,
     operation: str,
     stream_key: str,
@@ -50,19 +41,18 @@ def run_once(
     if the key came with another request, and ``KeyInFlight`` while the first request is still running (on PostgreSQL;
     SQLite waits for it instead).
     """
-    text = key.text
-    if not text or len(text) > MAX_KEY or not text.isprintable():
-        raise KeyRefused(f"An idempotency key has 1 to {MAX_KEY} printable characters; {text!r:.80} is refused.")
-    scope = (current().resolve_actor(), operation, stream_key, text)
+    if not key or len(key) > MAX_KEY or not key.isprintable():
+        raise KeyRefused(f"An idempotency key has 1 to {MAX_KEY} printable characters; {key!r:.80} is refused.")
+    scope = (current().resolve_actor(), operation, stream_key, key)
     _claim(scope)
-    fingerprint = sha256(_canonical({} if key.implied else request)).digest()
+    fingerprint = sha256(_canonical(request)).digest()
     receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
     named = dict(zip(("actor", "operation", "stream_key", "key"), scope, strict=True))
     stored = receipts.filter(**named).first()
     if stored is not None:
         if bytes(stored.fingerprint) != fingerprint:
             raise KeyReused(
-                f"The idempotency key {text!r} has already answered another request for {operation}. Use a new key "
+                f"The idempotency key {key!r} has already answered another request for {operation}. Use a new key "
                 "for a new request."
             )
         result = stored.result
@@ -79,16 +69,18 @@ def run_once(
     return receipt
 
 
-def reaction_key() -> Key | None:
+def reaction_key(operation: str, stream_key: str) -> str | None:
     """Return the key that a command is given implicitly where a subscriber runs it, else ``None``.
 
-    It names subscription, event and the place of the command in this run of the handler, so that a handler which runs
-    again after a crash does again only what it had not done.
+    It names subscription, event and the place of the command among those of its kind to that stream in this run of the
+    handler, so that a handler which runs again after a crash does again only what it had not done. A handler that then
+    gives another command in that place is stopped by ``KeyReused``: nobody could say which of the two was meant.
     """
     reaction = reacting.get()
     if reaction is None or reaction.kind != "subscriber":
         return None
-    return Key(f"{reaction.subscription}:{reaction.event_id}:{reaction.next_ordinal()}", implied=True)
+    ordinal = reaction.next_ordinal(operation, stream_key)
+    return f"{reaction.subscription}:{reaction.event_id}:{ordinal}"
 
 
 def _claim(scope: tuple[str, ...]) -> None:
@@ -106,4 +98,7 @@ def _claim(scope: tuple[str, ...]) -> None:
 
 
 def _canonical(request: Mapping[str, Any]) -> bytes:
-    return msgspec.json.encode(request, order="deterministic")
+    try:
+        return msgspec.json.encode(request, order="deterministic")
+    except (TypeError, ValueError) as error:
+        raise KeyRefused(f"The arguments cannot be compared with those of a repeated request: {error}") from error

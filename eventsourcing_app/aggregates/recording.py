@@ -7,6 +7,7 @@ noticed, without a trick on attribute access.
 from __future__ import annotations
 
 import itertools
+import json
 from copy import deepcopy
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -14,12 +15,13 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from django.db import models
+from django.db.models.fields.files import FieldFile
+
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 
 if TYPE_CHECKING:
     from collections.abc import Collection
-
-    from django.db import models
 
     from eventsourcing_app.events.declare import Declaration
     from eventsourcing_app.log.commits import CommitToken
@@ -54,16 +56,29 @@ def _watched(model: type[models.Model]) -> tuple[str, ...]:
     return tuple(field.attname for field in history_fields(model))
 
 
+@cache
+def _json(model: type[models.Model]) -> tuple[models.JSONField[Any, Any], ...]:
+    return tuple(field for field in history_fields(model) if isinstance(field, models.JSONField))
+
+
+@cache
+def _outside(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
+    unrecorded: tuple[str, ...] = getattr(model, "unrecorded", ())
+    return tuple(field for field in model._meta.concrete_fields if field.name in unrecorded)
+
+
 class Recording:
     """The unsaved part of one instance. See the module."""
 
-    __slots__ = ("applying", "baseline", "ends", "key", "pending", "spent", "token")
+    __slots__ = ("applying", "baseline", "ends", "key", "latest", "outside", "pending", "spent", "token")
 
     def __init__(self) -> None:
         self.baseline: dict[str, Any] = {}
         self.key: Any = None
         self.pending: list[PendingEvent] = []
         self.token: CommitToken | None = None
+        self.latest = -1  # order of the last event recorded, saved or not
+        self.outside: dict[str, Any] = {}  # the loaded values of columns without history
         self.spent = ""
         self.applying = False
         self.ends = False
@@ -88,6 +103,7 @@ class Recording:
         recording.baseline, recording.key = dict(self.baseline), self.key
         recording.pending, recording.ends = list(self.pending), self.ends
         recording.spent, recording.token = self.spent, self.token
+        recording.latest, recording.outside = self.latest, dict(self.outside)
         return recording
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Recording:
@@ -96,20 +112,33 @@ class Recording:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Of another process or time, a token would tell nothing.
-        return (_unpickled, (self.baseline, self.key, self.pending, self.ends, self.spent))
+        return (_unpickled, (self.baseline, self.outside, self.key, self.pending, self.ends, self.spent))
 
     def settle(self, instance: models.Model, *, only: Collection[str] | None = None) -> None:
-        """Take the present state as the baseline, or the present values of ``only`` some fields."""
+        """Take the present state, as loaded, for the baseline; or the present values of ``only`` some fields."""
         values = instance.__dict__
         self.key = instance.pk
+        if only is None:
+            columns = _outside(type(instance))
+            self.outside = {c.attname: deepcopy(values[c.attname]) for c in columns if c.attname in values}
         baseline = {} if only is None else self.baseline
         for name in _watched(type(instance)):
             if name in values and (only is None or name in only):
-                value = values[name]
+                value = _plain(values[name])
                 if type(value) not in _IMMUTABLE:
                     value = self._frozen(instance, name, value)
                 baseline[name] = value
         self.baseline = baseline
+
+    def settle_applied(self, instance: models.Model) -> None:
+        """Take the state after an event for the baseline, JSON in it as the database will give it back."""
+        values = instance.__dict__
+        for field in _json(type(instance)):
+            value = values.get(field.attname)
+            if value is not None and value != self.baseline.get(field.attname):
+                text = json.dumps(value, cls=field.encoder)
+                values[field.attname] = json.loads(text, cls=field.decoder)
+        self.settle(instance)
 
     @staticmethod
     def _frozen(instance: models.Model, name: str, value: Any) -> Any:
@@ -122,7 +151,8 @@ class Recording:
 
     def add(self, declaration: Declaration, data: str) -> None:
         """Keep an event that has been applied."""
-        self.pending.append(PendingEvent(next(_order), declaration.name, declaration.version, data))
+        self.latest = next(_order)
+        self.pending.append(PendingEvent(self.latest, declaration.name, declaration.version, data))
         self.ends = self.ends or declaration.ends
 
     def spend(self, why: str) -> None:
@@ -153,7 +183,7 @@ class Recording:
         values = instance.__dict__
         changed = []
         for name, was in self.baseline.items():
-            value = values.get(name, was)
+            value = _plain(values.get(name, was))
             if value is not was and (type(value) is not type(was) or value != was):
                 changed.append(name)
         # A row that is new under another key would begin its history in the middle.
@@ -161,9 +191,30 @@ class Recording:
             changed.append(instance._meta.pk.attname)
         return changed
 
+    def changed_outside(self, instance: models.Model) -> list[models.Field[Any, Any]]:
+        """Return the columns without history that were assigned since they were loaded."""
+        values = instance.__dict__
+        columns = _outside(type(instance))
+        return [column for column in columns if column.attname in values and self._differs(values, column.attname)]
 
-def _unpickled(baseline: dict[str, Any], key: Any, pending: list[PendingEvent], ends: bool, spent: str) -> Recording:
+    def _differs(self, values: dict[str, Any], name: str) -> bool:
+        return name not in self.outside or bool(values[name] != self.outside[name])
+
+
+def _plain(value: Any) -> Any:
+    # Reading a file field replaces the name in the instance by a FieldFile.
+    return value.name if isinstance(value, FieldFile) else value
+
+
+def _unpickled(
+    baseline: dict[str, Any],
+    outside: dict[str, Any],
+    key: Any,
+    pending: list[PendingEvent],
+    ends: bool,
+    spent: str,
+) -> Recording:
     recording = Recording()
-    recording.baseline, recording.key, recording.pending, recording.ends = baseline, key, pending, ends
-    recording.spent = spent
+    recording.baseline, recording.outside, recording.key = baseline, outside, key
+    recording.pending, recording.ends, recording.spent = pending, ends, spent
     return recording

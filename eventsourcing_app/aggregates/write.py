@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, connections, models, transaction
-from django.db.models import sql
 from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app.aggregates.fit import require_fit
-from eventsourcing_app.aggregates.recording import PendingEvent, history_fields
+from eventsourcing_app.aggregates.recording import PendingEvent
+from eventsourcing_app.aggregates.rows import (
+    Loaded,
+    draw_key,
+    draws_key_late,
+    insert_drawing_key,
+    new_key,
+    state_write,
+)
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import (
     CommandRejected,
     ConcurrencyError,
     DirectWriteRefused,
-    LogUnsafe,
     NothingRecorded,
 )
 from eventsourcing_app.log import clock
-from eventsourcing_app.log.append import Appended, NewEvent, StateWrite, append
+from eventsourcing_app.log.append import Appended, NewEvent, append
 from eventsourcing_app.log.errors import conflicts_translated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -39,15 +47,20 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
     """
     for instance in instances:
         _require_recorded(instance)
-    created = [instance._state.adding for instance in instances]
     try:
-        appended = _write(instances, repeatable)
+        with _whole(instances):
+            return _write(instances, repeatable)
     except BaseException as error:
         for instance in instances:
             instance._recording.spend(f"saving it failed ({type(error).__name__})")
         raise
-    _announce(post_save, instances, created)
-    return appended
+
+
+def _whole(instances: Sequence[EventSourcedModel]) -> AbstractContextManager[Any]:
+    """A transaction if receivers of ``post_save`` belong to the write: if one raises, nothing is stored."""
+    if any(post_save.has_listeners(_origin(instance)) for instance in instances):
+        return transaction.atomic(using=conf.DATABASE, savepoint=False)
+    return nullcontext()
 
 
 def _require_recorded(instance: EventSourcedModel) -> None:
@@ -71,13 +84,14 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
     connection = connections[conf.DATABASE]
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
     recorded_at = clock.now(not_before=max(before, default=None))
+    created = [instance._state.adding for instance in instances]
     if _announce(pre_save, instances):
         for instance in instances:
             instance._recording.check(instance)  # a receiver may assign fields, which would be no event either
     for instance in instances:
         _require_key(instance)
         require_fit(instance)
-    expected = {id(instance): instance.version for instance in instances}
+    expected = {id(instance): Loaded.of(instance) for instance in instances}
     for instance in instances:
         _advance(instance, recorded_at)
     if len(instances) == 1:
@@ -86,62 +100,62 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
         appended = _write_several(connection, instances, expected, recorded_at, repeatable)
     for instance in instances:
         _finish(instance, appended)
+    _announce(post_save, instances, created)
     return appended
 
 
 def _write_one(
     connection: BaseDatabaseWrapper,
     instance: EventSourcedModel,
-    expected: dict[int, int],
+    expected: dict[int, Loaded],
     recorded_at: datetime,
     repeatable: bool,
 ) -> Appended:
-    version = expected[id(instance)]
+    loaded = expected[id(instance)]
     with conflicts_translated(
-        instance.stream_type, instance.stream_key, expected=version, primary_key=_primary_key(instance)
+        instance.stream_type, instance.stream_key, expected=loaded.version, primary_key=new_key(instance)
     ):
-        if _draws_key_late(connection, instance):
+        if draws_key_late(connection, instance):
             with transaction.atomic(using=connection.alias, savepoint=False):
-                _insert_drawing_key(connection, instance)
+                insert_drawing_key(connection, instance)
                 appended = append(_events([instance], expected), recorded_at=recorded_at, repeatable=repeatable)
         else:
-            _draw_key(connection, instance)
-            state = _state_write(connection, instance, version)
+            draw_key(connection, instance)
+            state = state_write(connection, instance, loaded)
             events = _events([instance], expected)
             appended = append(events, recorded_at=recorded_at, state=state, repeatable=repeatable)
     if appended is None:
-        raise _lost_race(instance, version)
+        raise _lost_race(instance, loaded.version)
     return appended
 
 
 def _write_several(
     connection: BaseDatabaseWrapper,
     instances: Sequence[EventSourcedModel],
-    expected: dict[int, int],
+    expected: dict[int, Loaded],
     recorded_at: datetime,
     repeatable: bool,
 ) -> Appended:
     with transaction.atomic(using=connection.alias, savepoint=False):
         # In one order for all writers, so that two who create the same keys do not wait for each other.
         for instance in sorted(instances, key=lambda instance: instance.stream_key):
-            version = expected[id(instance)]
+            loaded = expected[id(instance)]
             with conflicts_translated(
-                instance.stream_type, instance.stream_key, expected=version, primary_key=_primary_key(instance)
+                instance.stream_type, instance.stream_key, expected=loaded.version, primary_key=new_key(instance)
             ):
-                if _draws_key_late(connection, instance):
-                    _insert_drawing_key(connection, instance)
+                if draws_key_late(connection, instance):
+                    insert_drawing_key(connection, instance)
                     continue
-                _draw_key(connection, instance)
-                state = _state_write(connection, instance, version)
+                draw_key(connection, instance)
+                state = state_write(connection, instance, loaded)
                 with connection.cursor() as cursor:
                     cursor.execute(state.sql, state.params)
                     if cursor.rowcount != 1:
-                        raise _lost_race(instance, version)
+                        raise _lost_race(instance, loaded.version)
         first = instances[0]
-        with conflicts_translated(first.stream_type, first.stream_key, expected=expected[id(first)]):
+        with conflicts_translated(first.stream_type, first.stream_key, expected=expected[id(first)].version):
             appended = append(_events(instances, expected), recorded_at=recorded_at, repeatable=repeatable)
-    if appended is None:
-        raise LogUnsafe("The log accepted no row of a plain INSERT: a rule or trigger of the database discards them.")
+    assert appended is not None, "only a state that was not found leaves the log as it is"
     return appended
 
 
@@ -152,10 +166,10 @@ def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:
     instance.ended = recording.ends
 
 
-def _events(instances: Sequence[EventSourcedModel], expected: dict[int, int]) -> list[NewEvent]:
+def _events(instances: Sequence[EventSourcedModel], expected: dict[int, Loaded]) -> list[NewEvent]:
     ordered: list[tuple[PendingEvent, EventSourcedModel, int]] = []
     for instance in instances:
-        for version, pending in enumerate(instance._recording.pending, expected[id(instance)] + 1):
+        for version, pending in enumerate(instance._recording.pending, expected[id(instance)].version + 1):
             ordered.append((pending, instance, version))
     if len(instances) > 1:
         ordered.sort(key=lambda entry: entry[0].order)
@@ -182,6 +196,11 @@ def _finish(instance: EventSourcedModel, appended: Appended) -> None:
     instance.position = appended.last[instance.stream_type, instance.stream_key]
 
 
+def _origin(instance: EventSourcedModel) -> type[models.Model]:
+    model = type(instance)
+    return model._meta.concrete_model or model
+
+
 def _announce(
     signal: Any,
     instances: Sequence[EventSourcedModel],
@@ -191,8 +210,7 @@ def _announce(
 ) -> bool:
     announced = False
     for index, instance in enumerate(instances):
-        model = type(instance)
-        origin = model._meta.concrete_model if model._meta.proxy else model
+        origin = _origin(instance)
         if not signal.has_listeners(origin):
             continue
         facts: dict[str, Any] = {"raw": False, "using": conf.DATABASE, "update_fields": update_fields}
@@ -201,64 +219,6 @@ def _announce(
         signal.send(sender=origin, instance=instance, **facts)
         announced = True
     return announced
-
-
-# Rows
-
-
-def _state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, version: int) -> StateWrite:
-    if instance._state.adding:
-        return _compile_insert(connection, instance)
-    query = sql.UpdateQuery(type(instance))
-    query.add_q(models.Q(pk=instance.pk, version=version))
-    loaded = instance.__dict__
-    query.add_update_fields(
-        [
-            (field, None, field.pre_save(instance, False))
-            for field in history_fields(type(instance))
-            if field.attname in loaded
-        ]
-    )
-    statement, params = query.get_compiler(connection=connection).as_sql()
-    return StateWrite(statement, params)
-
-
-def _compile_insert(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> StateWrite:
-    fields = [field for field in instance._meta.local_concrete_fields if not field.generated]
-    if instance._meta.pk is not None and instance.pk is None:
-        fields.remove(instance._meta.pk)
-    query = sql.InsertQuery(type(instance))
-    query.insert_values(fields, [instance], raw=False)
-    ((statement, params),) = query.get_compiler(connection=connection).as_sql()
-    return StateWrite(statement, params)
-
-
-def _draws_key_late(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> bool:
-    return instance._state.adding and instance.pk is None and connection.vendor != "postgresql"
-
-
-def _insert_drawing_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
-    state = _compile_insert(connection, instance)
-    with connection.cursor() as cursor:
-        cursor.execute(state.sql, state.params)
-        key = instance._meta.pk
-        setattr(instance, key.attname, connection.ops.last_insert_id(cursor, instance._meta.db_table, key.column or ""))
-
-
-def _draw_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
-    """Draw the key before the row is written, so that row and events can go in one statement."""
-    if not instance._state.adding or instance.pk is not None:
-        return
-    table, column = connection.ops.quote_name(instance._meta.db_table), instance._meta.pk.column
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT nextval(pg_get_serial_sequence(%s, %s))", [table, column])
-        (instance.pk,) = cursor.fetchone()
-
-
-def _primary_key(instance: EventSourcedModel) -> str | None:
-    if not instance._state.adding:
-        return None
-    return f"{instance._meta.db_table}.{instance._meta.pk.column}"
 
 
 def _lost_race(instance: EventSourcedModel, expected: int) -> ConcurrencyError:

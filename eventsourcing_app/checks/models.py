@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _SAFE_DELETES = (models.PROTECT, models.RESTRICT, models.DO_NOTHING)
 _LONGEST_KEY = 255
+_KEYS = (models.IntegerField, models.AutoField, models.CharField, models.UUIDField)
+_OWN_PRE_SAVE = (models.FileField, models.DateField, models.TimeField)
+"""Fields that change their value when saved: a file is stored; the others only with auto_now, which has its check."""
 
 
 def check_models(*, app_configs: Iterable[Any] | None = None, **_kwargs: Any) -> list[checks.CheckMessage]:
@@ -74,6 +77,14 @@ def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
             obj=model,
             id="eventsourcing_app.E110",
         )
+    elif not isinstance(_target(key), _KEYS):
+        yield checks.Error(
+            f"The primary key of {model._meta.label} is a {type(key).__name__}: one key could be spelled in several "
+            "ways, and each would name a stream of its own.",
+            hint="Use an integer, a CharField or a UUIDField, or a OneToOneField to a model with such a key.",
+            obj=model,
+            id="eventsourcing_app.E110",
+        )
     elif (key.max_length or 0) > _LONGEST_KEY:
         yield checks.Error(
             f"The primary key of {model._meta.label} may be longer than a stream key ({_LONGEST_KEY} characters).",
@@ -83,6 +94,12 @@ def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
         )
 
 
+def _target(key: models.Field[Any, Any]) -> models.Field[Any, Any]:
+    while isinstance(key, models.ForeignKey):
+        key = key.target_field
+    return key
+
+
 def _field(model: type[EventSourcedModel], field: models.Field[Any, Any]) -> Iterator[checks.CheckMessage]:
     if isinstance(field, models.ForeignKey) and field.remote_field.on_delete not in _SAFE_DELETES:
         yield _deletes(model, field)
@@ -90,6 +107,8 @@ def _field(model: type[EventSourcedModel], field: models.Field[Any, Any]) -> Ite
         yield _clock_field(model, field)
     if getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED:
         yield _database_default(model, field)
+    if type(field).pre_save is not models.Field.pre_save and not isinstance(field, _OWN_PRE_SAVE):
+        yield _computed_on_save(model, field)
     if callable(field.default) and field.get_default() != field.get_default():
         yield _unstable_default(model, field)
 
@@ -149,6 +168,15 @@ def _clock_field(model: type[models.Model], field: models.Field[Any, Any]) -> ch
         hint="Remove auto_now/auto_now_add; changed_at tells when the last event was recorded.",
         obj=field,
         id="eventsourcing_app.E104",
+    )
+
+
+def _computed_on_save(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
+    return checks.Error(
+        f"{model._meta.label}.{field.name} computes its value when it is saved, which no replay can repeat.",
+        hint="Compute it in @applies, or list the field in `unrecorded`.",
+        obj=field,
+        id="eventsourcing_app.E114",
     )
 
 

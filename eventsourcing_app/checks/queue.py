@@ -26,7 +26,8 @@ def check_queue(**_kwargs: Any) -> list[checks.CheckMessage]:
     if not apps.is_installed("django_q"):
         return [_not_installed()]
     cluster = getattr(settings, "Q_CLUSTER", {})
-    return [*_broker(cluster), *_timing(cluster)]
+    found = [*_broker(cluster), *_timing(cluster)]
+    return [*found, _in_the_same_process()] if cluster.get("sync") else found
 
 
 def _broker(cluster: dict[str, Any]) -> Iterator[checks.CheckMessage]:
@@ -58,6 +59,14 @@ def _reconnects(alias: str) -> bool:
     connection = connections[alias]
     pooled = connection.settings_dict.get("OPTIONS", {}).get("pool")
     return connection.vendor == "postgresql" and connection.settings_dict.get("CONN_MAX_AGE") == 0 and not pooled
+
+
+def _in_the_same_process() -> checks.CheckMessage:
+    return checks.Warning(
+        "Q_CLUSTER['sync'] runs a task where it is enqueued, inside the transaction of the wake: nothing is delivered.",
+        hint="Remove it, and set EVENTSOURCING = {'DISPATCHER': 'sync'} to deliver in the same process.",
+        id="eventsourcing_app.W047",
+    )
 
 
 def _not_installed() -> checks.CheckMessage:

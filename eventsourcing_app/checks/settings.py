@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+_MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
+
+
 def check_settings(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Check the setting itself, and the database that it names."""
     given = getattr(settings, "EVENTSOURCING", {})
@@ -29,6 +32,8 @@ def _problems(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield _unknown_key(key)
     if conf.CLOCK is not None and not settings.DEBUG:
         yield _clock_outside_debug()
+    if settings.MIDDLEWARE and _MIDDLEWARE not in settings.MIDDLEWARE:
+        yield _no_middleware()
     if conf.DATABASE not in connections:
         yield _unknown_database()
     elif connections[conf.DATABASE].settings_dict.get("ATOMIC_REQUESTS"):
@@ -40,6 +45,15 @@ def _not_a_dict(given: object) -> checks.CheckMessage:
         f"The setting EVENTSOURCING must be a dict, not {type(given).__name__}.",
         hint='Write EVENTSOURCING = {"DATABASE": "default"}, or leave it out: every key has a default.',
         id="eventsourcing_app.E020",
+    )
+
+
+def _no_middleware() -> checks.CheckMessage:
+    return checks.Warning(
+        "EventContextMiddleware is not in MIDDLEWARE: events of requests tell no actor, and the idempotency keys of "
+        "all users are one another's.",
+        hint=f'Add "{_MIDDLEWARE}" to MIDDLEWARE, behind AuthenticationMiddleware.',
+        id="eventsourcing_app.W022",
     )
 
 

@@ -14,6 +14,7 @@ from eventsourcing_app.events import canonical
 from eventsourcing_app.exceptions import EventRefused, LogUnsafe, ReactionRefused
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.log.commits import CommitToken
+from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
 
@@ -88,10 +89,10 @@ def append(
     connection = log_connection()
     _check(connection, events, repeatable)
     rows = _rows(events, recorded_at)
-    if connection.vendor == "postgresql":
-        positions = _append_postgresql(connection, rows, state)
-    else:
-        positions = _append_sqlite(connection, rows, state)
+    write = _append_postgresql if connection.vendor == "postgresql" else _append_sqlite
+    # A caller that keeps an error of the database to itself must not believe that what it wrote before will be kept.
+    with transaction.mark_for_rollback_on_error(connection.alias):
+        positions = write(connection, rows, state)
     if positions is None:
         return None
     last = {(event.stream_type, event.stream_key): position for event, position in zip(events, positions, strict=True)}
@@ -156,21 +157,28 @@ def _append_postgresql(
         return _copy(connection, rows, state)
     values = ", ".join(["(" + ", ".join(["%s"] * len(_WRITTEN)) + ")"] * len(rows))
     params: list[Any] = list(chain.from_iterable(rows))
-    if state is None:
-        sql = f"{_insert(connection)} VALUES {values} RETURNING position"
-    else:
+    written, insert = f"{len(rows)}", f"{_insert(connection)} VALUES {values}"
+    head = "WITH"
+    if state is not None:
+        head = f"WITH state AS ({state.sql} RETURNING 1),"
         columns = ", ".join(
             f"v.{name}::{cast}" if cast else f"v.{name}" for name, cast in zip(_WRITTEN, _CASTS, strict=True)
         )
-        sql = (
-            f"WITH state AS ({state.sql} RETURNING 1) {_insert(connection)} "
-            f"SELECT {columns} FROM (VALUES {values}) AS v ({', '.join(_WRITTEN)}) "
-            "WHERE EXISTS (SELECT FROM state) RETURNING position"
+        insert = (
+            f"{_insert(connection)} SELECT {columns} FROM (VALUES {values}) AS v ({', '.join(_WRITTEN)}) "
+            "WHERE EXISTS (SELECT FROM state)"
         )
+        written = f"(SELECT count(*) FROM state) * {len(rows)}"
         params = [*state.params, *params]
-    with connection.cursor() as cursor:
+    # Divides by zero, and so undoes the whole statement, if the log has not taken every event.
+    sql = (
+        f"{head} stored AS ({insert} RETURNING position) SELECT array_agg(position ORDER BY position), "
+        f"1 / CASE WHEN count(*) = {written} THEN 1 ELSE 0 END FROM stored"
+    )
+    with discards_translated(), connection.cursor() as cursor:
         cursor.execute(sql, params)
-        return [row[0] for row in cursor.fetchall()] or None
+        positions: list[int] | None = cursor.fetchone()[0]
+    return positions
 
 
 def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> list[int] | None:
@@ -189,6 +197,7 @@ def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: S
             [[row[0] for row in rows]],
         )
         found: dict[UUID, int] = dict(cursor.fetchall())
+        require_all_taken(len(found), len(rows))
     return [found[row[0]] for row in rows]
 
 
@@ -210,6 +219,7 @@ def _append_sqlite(
             cursor.execute(f"{_insert(connection)} VALUES {values} RETURNING position", params)
             # There is one writer and no gap: the order of the positions is the order of the rows.
             positions += sorted(row[0] for row in cursor.fetchall())
+        require_all_taken(len(positions), len(rows))
     return positions
 
 

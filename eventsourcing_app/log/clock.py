@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import logging
+from datetime import UTC, datetime, timedelta
 
 from django.utils.module_loading import import_string
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import LogUnsafe
+
+logger = logging.getLogger(__name__)
+
+_SKEW = timedelta(seconds=5)
 
 
 def now(*, not_before: datetime | None = None) -> datetime:
@@ -20,7 +25,12 @@ def now(*, not_before: datetime | None = None) -> datetime:
         if moment.tzinfo is None:
             raise LogUnsafe(f"EVENTSOURCING['CLOCK'] returned the naive time {moment}: return an aware one.")
         moment = moment.astimezone(UTC)
-    return moment if not_before is None else max(moment, not_before)
+    if not_before is None or not_before <= moment:
+        return moment
+    behind = not_before - moment
+    if behind > _SKEW:
+        logger.warning("The clock is %s behind the last event of a stream: is the time of every machine right?", behind)
+    return not_before
 
 
 def timestamp(moment: datetime) -> str:

@@ -6,7 +6,7 @@ therefore tells, without a query as long as it is there, whether a write still s
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 from django.db import DatabaseError, transaction
@@ -28,10 +28,21 @@ log_grew = Signal()
 class _Transaction:
     """What the writes of one transaction have in common."""
 
-    __slots__ = ("announced",)
+    __slots__ = ("_callbacks", "_read", "_tokens", "announced")
 
     def __init__(self) -> None:
         self.announced = False
+        self._callbacks: list[Any] = []
+        self._tokens: set[int] = set()
+        self._read = 0
+
+    def holds(self, token: CommitToken, callbacks: list[Any]) -> bool:
+        """Whether a token is among the callbacks. Each is read once; a rollback puts another list in their place."""
+        if callbacks is not self._callbacks or len(callbacks) < self._read:
+            self._callbacks, self._tokens, self._read = callbacks, set(), 0
+        self._tokens.update(id(entry[1]) for entry in callbacks[self._read :])
+        self._read = len(callbacks)
+        return id(token) in self._tokens
 
 
 _current: WeakKeyDictionary[BaseDatabaseWrapper, _Transaction] = WeakKeyDictionary()
@@ -66,7 +77,7 @@ class CommitToken:
         """Whether the write is committed, or still can be."""
         if self.committed:
             return True
-        if any(entry[1] is self for entry in reversed(self._connection.run_on_commit)):
+        if self._transaction.holds(self, self._connection.run_on_commit):
             return True
         return self._is_stored()
 

@@ -6,9 +6,9 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from django.db import IntegrityError, OperationalError
+from django.db import DataError, IntegrityError, OperationalError
 
-from eventsourcing_app.exceptions import ConcurrencyError
+from eventsourcing_app.exceptions import ConcurrencyError, LogUnsafe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,14 @@ CONFLICT = "eventsourcing:conflict"
 STREAM_VERSION = "eventsourcing_stream_version"
 """Name of the constraint that gives each aggregate one history."""
 
-_SERIALIZATION_FAILURE = "40001"
+_LOST_RACES = ("40001", "40P01")
+"""SQLSTATE of a serialization failure, and of a deadlock that was broken by giving up this transaction."""
+
+_DIVISION_BY_ZERO = "22012"
+_DISCARDED = (
+    "The log did not take every event: a trigger or rule of the database discards rows. Nothing was stored. Remove it: "
+    "an event that is not kept is no event."
+)
 _PRIMARY_KEY = re.compile(r"_pkey\d*\Z")
 
 
@@ -39,11 +46,28 @@ def conflicts_translated(
         raise
 
 
+@contextmanager
+def discards_translated() -> Iterator[None]:
+    """Turn the division by zero with which ``append`` undoes itself into ``LogUnsafe``."""
+    try:
+        yield
+    except DataError as error:
+        if getattr(getattr(error.__cause__, "diag", None), "sqlstate", "") == _DIVISION_BY_ZERO:
+            raise LogUnsafe(_DISCARDED) from error
+        raise
+
+
+def require_all_taken(taken: int, written: int) -> None:
+    """Raise ``LogUnsafe`` if the log has not taken every row that was written."""
+    if taken != written:
+        raise LogUnsafe(_DISCARDED)
+
+
 def _is_conflict(error: Exception, primary_key: str | None) -> bool:
     cause = error.__cause__
     diagnostics = getattr(cause, "diag", None)
     if diagnostics is not None:
-        if diagnostics.sqlstate == _SERIALIZATION_FAILURE:
+        if diagnostics.sqlstate in _LOST_RACES:
             return True
         if diagnostics.constraint_name == STREAM_VERSION:
             return True

@@ -17,14 +17,13 @@ from django.db.models import DateTimeField, ExpressionWrapper, F, Q
 from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.events.registry import registry as events
-from eventsourcing_app.log.settled import settled_position
+from eventsourcing_app.log.settled import last_position
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from eventsourcing_app.subscriptions.registry import Definition
+    from eventsourcing_app.subscriptions.registry import Definition, Start
 
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
@@ -50,31 +49,53 @@ class Claim(NamedTuple):
 def ensure(definitions: Sequence[Definition]) -> list[str]:
     """Give each subscription its rows if it has none, and return the fingerprints of those that this code may handle.
 
-    The start of a new one is taken and stored in one step. One whose stored definition names an event that is not
-    declared here was defined by newer code, and is left to that.
+    The start of a new one is taken and stored in one step. One that is stored with events which this code does not
+    react to is left to the code that does: this may be the older one, and would move the checkpoint past them. Events
+    may be added without more ado; that some are taken away, ``migrate`` says (see ``define``).
     """
     stored = dict(Subscription.objects.using(conf.DATABASE).values_list("name", "types"))
     mine = []
     for definition in definitions:
-        types = sorted(definition.types)
         known = stored.get(definition.name)
         if known is None:
             _create(definition)
-        elif any(events.find(name) is None for name in known):
-            logger.warning("%s was defined by newer code and is left to it.", definition.name)
+        elif missing := sorted(set(known) - definition.types):
+            logger.warning(
+                "%s is left to other code: it is stored as reacting to %s, to which this code does not react. If this "
+                "code is the newer one, run migrate.",
+                definition.name,
+                ", ".join(missing),
+            )
             continue
-        elif known != types:
-            rows = Subscription.objects.using(conf.DATABASE).filter(name=definition.name)
-            rows.update(types=types, fingerprint=definition.fingerprint)
+        elif len(known) < len(definition.types):
+            _store(definition)
         mine.append(definition.fingerprint)
     return mine
 
 
+def define(definitions: Sequence[Definition]) -> None:
+    """Store what this code says of its subscriptions. Called after ``migrate``: so a release takes over."""
+    stored = dict(Subscription.objects.using(conf.DATABASE).values_list("name", "fingerprint"))
+    for definition in definitions:
+        if definition.name not in stored:
+            _create(definition)
+        elif stored[definition.name] != definition.fingerprint:
+            _store(definition)
+
+
+def _store(definition: Definition) -> None:
+    rows = Subscription.objects.using(conf.DATABASE).filter(name=definition.name)
+    rows.update(types=sorted(definition.types), fingerprint=definition.fingerprint)
+
+
+def _position(start: Start) -> int:
+    if isinstance(start, int):
+        return start
+    return last_position() if start == "now" else 0
+
+
 def _create(definition: Definition) -> None:
-    if definition.start == "now":
-        after = settled_position()
-    else:
-        after = 0 if definition.start == "beginning" else definition.start
+    after = _position(definition.start)
     with transaction.atomic(using=conf.DATABASE):
         # Several workers may see it first; the rows of one of them stay.
         _, created = Subscription.objects.using(conf.DATABASE).get_or_create(
@@ -130,6 +151,12 @@ def hold(claimed: Claim) -> bool:
     """Lock the segment for the rest of the transaction; false if the claim was given to another worker."""
     rows = Segment.objects.using(conf.DATABASE).select_for_update(no_key=True)
     return rows.filter(pk=claimed.segment, token=claimed.token).first() is not None
+
+
+def renew(claimed: Claim) -> bool:
+    """Give a sign of life; false if the claim was given to another worker."""
+    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
+    return rows.update(claimed_until=_lease()) == 1
 
 
 def watch(claimed: Claim, *, until: int) -> bool:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from eventsourcing_app.context import Reaction, apart, reacting
+from eventsourcing_app.exceptions import ReactionRefused
+from eventsourcing_app.log.append import log_connection
 
 if TYPE_CHECKING:
     from eventsourcing_app.log.recorded import RecordedEvent
@@ -20,6 +23,8 @@ def deliver(definition: Definition, recorded: RecordedEvent) -> None:
         kind="projection" if definition.transactional else "subscriber",
     )
     before = reacting.set(reaction)
+    connection = log_connection()
+    outside = (connection.get_autocommit(), connection.in_atomic_block)
     try:
         with apart(
             actor=f"subscription:{definition.name}",
@@ -28,5 +33,14 @@ def deliver(definition: Definition, recorded: RecordedEvent) -> None:
         ):
             for handler in definition.handlers.get(type(event), ()):
                 handler(event, recorded)
+    except asyncio.CancelledError as error:
+        # Of a coroutine that the handler ran; it must not pass for an order to this worker.
+        raise ReactionRefused(f"{definition.name} was cancelled while it handled {recorded.type}.") from error
     finally:
         reacting.reset(before)
+    if (connection.get_autocommit(), connection.in_atomic_block) != outside:
+        connection.close()
+        raise ReactionRefused(
+            f"{definition.name} left a transaction open: what others do after it would be neither committed nor rolled "
+            "back. Use transaction.atomic() as a context manager."
+        )

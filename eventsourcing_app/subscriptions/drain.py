@@ -49,7 +49,8 @@ def drain(
     will. A subscription whose handler fails is retried later, with backoff; the others go on. Must run outside any
     transaction, because subscribers have effects that no rollback undoes; tests say ``inside_transaction``.
     """
-    if log_connection().in_atomic_block and not inside_transaction:
+    connection = log_connection()
+    if (connection.in_atomic_block or not connection.get_autocommit()) and not inside_transaction:
         raise LogUnsafe("drain() was called inside a transaction: what subscribers do in the world cannot be undone.")
     end = None if seconds is None else time.monotonic() + seconds
     drained = Drained()

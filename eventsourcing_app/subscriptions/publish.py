@@ -9,7 +9,6 @@ from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.codec import encode
 from eventsourcing_app.events.declare import declaration_of
-from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import NewEvent, append
 
@@ -23,7 +22,8 @@ def publish(event: object, *, key: str = "") -> int:
     declaration = declaration_of(event)
     data = encode(event)
     new = NewEvent(declaration.name, key, None, declaration.name, declaration.version, data)
-    repeatable = reaction_key()
+    operation = f"publish.{declaration.name}"
+    repeatable = reaction_key(operation, key)
     if repeatable is None:
         return _append(new, repeatable=False)
 
@@ -33,7 +33,7 @@ def publish(event: object, *, key: str = "") -> int:
     with transaction.atomic(using=conf.DATABASE):
         return run_once(
             repeatable,
-            operation=f"publish.{declaration.name}",
+            operation=operation,
             stream_key=key,
             request={"data": data},
             to_key=str,
@@ -43,6 +43,5 @@ def publish(event: object, *, key: str = "") -> int:
 
 def _append(new: NewEvent, *, repeatable: bool) -> int:
     appended = append([new], recorded_at=clock.now(), repeatable=repeatable)
-    if appended is None:
-        raise LogUnsafe("The log accepted no row of a plain INSERT: a rule or trigger of the database discards them.")
+    assert appended is not None, "only a state that was not found leaves the log as it is"
     return appended.position

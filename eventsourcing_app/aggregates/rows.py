@@ -1,0 +1,88 @@
+"""The statements that write an aggregate's row, compiled by Django; the row only as it was loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import models, transaction
+from django.db.models import sql
+
+from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.log.append import StateWrite
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+
+
+class Loaded(NamedTuple):
+    """What identifies the state that was loaded: its version, and when that was recorded.
+
+    The version alone would not do: one that was rolled back may have been given again since, to another event.
+    """
+
+    version: int
+    changed_at: datetime | None
+
+    @classmethod
+    def of(cls, instance: EventSourcedModel) -> Loaded:
+        """Note it, before the instance moves on."""
+        return cls(instance.version, instance.changed_at)
+
+
+def state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite:
+    """Compile the INSERT of a new row, or the UPDATE of one that is still as it was loaded."""
+    if instance._state.adding:
+        return _insert(connection, instance)
+    query = sql.UpdateQuery(type(instance))
+    query.add_q(models.Q(pk=instance.pk, version=loaded.version, changed_at=loaded.changed_at))
+    values = instance.__dict__
+    fields = [field for field in history_fields(type(instance)) if field.attname in values]
+    fields += instance._recording.changed_outside(instance)
+    query.add_update_fields([(field, None, field.pre_save(instance, False)) for field in fields])
+    statement, params = query.get_compiler(connection=connection).as_sql()
+    return StateWrite(statement, params)
+
+
+def _insert(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> StateWrite:
+    fields = [field for field in instance._meta.local_concrete_fields if not field.generated]
+    if instance._meta.pk is not None and instance.pk is None:
+        fields.remove(instance._meta.pk)
+    query = sql.InsertQuery(type(instance))
+    query.insert_values(fields, [instance], raw=False)
+    ((statement, params),) = query.get_compiler(connection=connection).as_sql()
+    return StateWrite(statement, params)
+
+
+def draws_key_late(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> bool:
+    """Whether the key is known only once the row is written."""
+    return instance._state.adding and instance.pk is None and connection.vendor != "postgresql"
+
+
+def insert_drawing_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
+    """Write a new row and take the key that the database drew."""
+    state = _insert(connection, instance)
+    with connection.cursor() as cursor:
+        cursor.execute(state.sql, state.params)
+        key = instance._meta.pk
+        setattr(instance, key.attname, connection.ops.last_insert_id(cursor, instance._meta.db_table, key.column or ""))
+
+
+def draw_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
+    """Draw the key before the row is written, so that row and events can go in one statement."""
+    if not instance._state.adding or instance.pk is not None:
+        return
+    table, column = connection.ops.quote_name(instance._meta.db_table), instance._meta.pk.column
+    with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+        cursor.execute("SELECT nextval(pg_get_serial_sequence(%s, %s))", [table, column])
+        (instance.pk,) = cursor.fetchone()
+
+
+def new_key(instance: EventSourcedModel) -> str | None:
+    """Return ``table.column`` of the key that an INSERT would add; ``None`` for a row that exists."""
+    if not instance._state.adding:
+        return None
+    return f"{instance._meta.db_table}.{instance._meta.pk.column}"
