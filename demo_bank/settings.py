@@ -51,23 +51,27 @@ EVENTSOURCING: dict[str, Any] = {}
 if DEBUG:
     EVENTSOURCING["CLOCK"] = "demo_bank.clock.now"  # the real time, but for the seeded history
 
-if os.environ.get("DATABASE_URL"):
-    DATABASES: dict[str, Any] = {"default": dj_database_url.config(conn_max_age=60, conn_health_checks=True)}
-else:
-    DATABASES = {
-        "default": {
-            "ENGINE": "django.db.backends.sqlite3",
-            "NAME": BASE_DIR / "demo_bank.sqlite3",
-            "CONN_MAX_AGE": 60,
-            # Several processes write: a transaction waits for its turn at BEGIN instead of failing halfway. This is
-            # money: with FULL, what was committed also survives a power cut.
-            "OPTIONS": {
-                "timeout": 20,
-                "transaction_mode": "IMMEDIATE",
-                "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
-            },
-        }
-    }
+# What the log wants of a database, whichever it is.
+DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
+    # Several processes write: a transaction waits for its turn at BEGIN instead of failing halfway. This is money: with
+    # FULL, what was committed also survives a power cut.
+    "django.db.backends.sqlite3": {
+        "timeout": 20,
+        "transaction_mode": "IMMEDIATE",
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
+    },
+    # A session that is forgotten in a transaction would hold back every subscription.
+    "django.db.backends.postgresql": {"options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"},
+}
+DATABASES: dict[str, Any] = {
+    "default": dj_database_url.config(
+        default=f"sqlite:///{BASE_DIR / 'demo_bank.sqlite3'}", conn_max_age=60, conn_health_checks=True
+    )
+}
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASE_OPTIONS.get(DATABASES["default"]["ENGINE"], {}),
+    **DATABASES["default"].get("OPTIONS", {}),
+}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # The queue carries only the hint that there may be work; nothing is lost with it, so it is tuned for speed.

@@ -21,6 +21,7 @@ from eventsourcing_app.checks.queue import check_queue
 from eventsourcing_app.checks.routing import check_routing
 from eventsourcing_app.checks.settings import check_settings
 from eventsourcing_app.events.registry import Declaration, Registry
+from eventsourcing_app.events.registry import registry as events
 from eventsourcing_app.models import StoredEvent
 from tests.test_append_only import SEQUENCE, TABLE, insert, run
 
@@ -374,7 +375,7 @@ def test_the_checks_are_registered_under_their_tags() -> None:
 def test_the_tests_project_passes_its_own_checks(monkeypatch: pytest.MonkeyPatch) -> None:
     # Without the events, some of them wrong on purpose, that modules of tests declare for themselves.
     own = Registry()
-    for declaration in declaration_checks.registry.all():
+    for declaration in events.all():
         if not declaration.place.startswith("tests.test_"):
             own.add(declaration)
     monkeypatch.setattr(declaration_checks, "registry", own)
