@@ -36,12 +36,12 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "eventsourcing_app.middleware.EventContextMiddleware",  # event sourcing: who changed it, in which request
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "eventsourcing_app.middleware.EventContextMiddleware",  # event sourcing: who changed it, in which request
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]

@@ -15,6 +15,8 @@ def transfer(
 ) -> UUID:
     """Move money from one account to another and return the transfer's id, which both accounts record.
 
+    The id only names the transfer: a repetition moves the money again.
+
     Raises ``CommandRejected`` (codes ``same_account``, ``currency_mismatch`` and those of ``Account``) and
     ``Account.DoesNotExist``; then neither account has changed.
     """

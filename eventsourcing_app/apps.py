@@ -45,4 +45,4 @@ def _schedule_sweep(app_config: AppConfig, using: str, **_signal: Any) -> None:
         return
     schedules = apps.get_model("django_q", "Schedule")._meta.db_table if apps.is_installed("django_q") else None
     if schedules in connections[using].introspection.table_names():
-        import_string("eventsourcing_app.tasks.schedule_sweep")()
+        import_string("eventsourcing_app.tasks.schedule_sweep")(using)

@@ -52,7 +52,7 @@ class _Current:
 
     def __getattr__(self, name: str) -> object:
         given = getattr(settings, "EVENTSOURCING", {})
-        if name in given:
+        if isinstance(given, dict) and name in given:
             return given[name]
         return getattr(_DEFAULTS, name)
 

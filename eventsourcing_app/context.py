@@ -156,7 +156,9 @@ class context:  # noqa: N801 - used like a function, as contextlib.suppress
             _outer=weakref.ref(outer),
         )
         if self._more and len(json.dumps(entered.metadata, ensure_ascii=False).encode()) > MAX_METADATA_BYTES:
-            _refuse("more", f"is larger than {MAX_METADATA_BYTES} bytes as JSON. Store the data and name its key here.")
+            _refuse(
+                "metadata", f"is larger than {MAX_METADATA_BYTES} bytes as JSON. Store the data and name its key here."
+            )
         return entered
 
     def _correlation(self, outer: Context) -> str:

@@ -55,9 +55,9 @@ def sweep() -> str:
     return f"{drained.handled} handled, {len(drained.errors)} failed"
 
 
-def schedule_sweep() -> None:
-    """See to it that the sweep is scheduled. Called after ``migrate``."""
-    Schedule.objects.update_or_create(
+def schedule_sweep(using: str) -> None:
+    """See to it that the sweep is scheduled, as often as it was. Called after ``migrate``."""
+    Schedule.objects.using(using).get_or_create(
         name=_SWEEP,
         defaults={"func": "eventsourcing_app.tasks.sweep", "schedule_type": Schedule.MINUTES, "minutes": 1},
     )

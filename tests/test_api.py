@@ -257,7 +257,7 @@ def test_a_state_that_no_column_can_hold_is_422(root: APIClient, monkeypatch: py
         self.total = 2**63
 
     monkeypatch.setattr(Counter, "_counted", overflow)
-    problem_of(root.post(f"/api/counters/{number}/count/"), 422, "state_refused")
+    problem_of(root.post(f"/api/counters/{number}/count/"), 422, "does_not_fit")
 
 
 def test_a_lost_race_is_409_with_both_versions(

@@ -273,7 +273,7 @@ def clock_of(*moments: datetime) -> Iterator[datetime]:
 
 
 def test_a_clock_that_runs_back_never_takes_a_stream_with_it(settings: Settings) -> None:
-    ticks = clock_of(NOW, NOW - timedelta(hours=1), NOW - timedelta(hours=2), NOW + timedelta(microseconds=1))
+    ticks = clock_of(NOW, NOW - timedelta(hours=1), NOW - timedelta(hours=2), NOW + timedelta(seconds=1))
     settings.EVENTSOURCING = {**settings.EVENTSOURCING, "CLOCK": lambda: next(ticks)}
     wallet = open_wallet()
     wallet.add(Decimal(1))
@@ -281,7 +281,9 @@ def test_a_clock_that_runs_back_never_takes_a_stream_with_it(settings: Settings)
     Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1))
     Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1))
     times = list(wallet.history().values_list("recorded_at", flat=True))
-    assert times == [NOW, NOW, NOW, NOW + timedelta(microseconds=1)]
+    assert times == sorted(set(times))  # and no time is given twice, for what was rolled back may have had it
+    assert (times[0], times[-1]) == (NOW, NOW + timedelta(seconds=1))
+    assert times[2] - NOW < timedelta(milliseconds=2)
     assert faults() == {}
 
 
@@ -292,9 +294,8 @@ def test_a_batch_is_not_older_than_any_of_its_streams(settings: Settings) -> Non
     with Wallet.objects.locked([early.pk, late.pk]) as wallets:
         for wallet in wallets:
             wallet.add(Decimal(1))
-    assert set(StoredEvent.objects.filter(version=2).values_list("recorded_at", flat=True)) == {
-        NOW + timedelta(hours=1)
-    }
+    (recorded_at,) = set(StoredEvent.objects.filter(version=2).values_list("recorded_at", flat=True))
+    assert timedelta(0) < recorded_at - (NOW + timedelta(hours=1)) < timedelta(milliseconds=1)
 
 
 def test_a_clock_without_a_zone_is_refused(settings: Settings) -> None:

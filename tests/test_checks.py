@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from django.core import checks
 from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.recorder import MigrationRecorder
+from django.test.utils import override_settings
 
 from eventsourcing_app.checks import database as database_checks
 from eventsourcing_app.checks import declarations as declaration_checks
@@ -80,10 +82,12 @@ def test_requests_in_one_transaction_are_advised_against(monkeypatch: pytest.Mon
 # Declared events
 
 
+@dataclass
 class Earlier:
     """Stands for an event."""
 
 
+@dataclass
 class Later:
     """Stands for another one."""
 
@@ -381,3 +385,32 @@ def test_the_tests_project_passes_its_own_checks(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(declaration_checks, "registry", own)
     register_checks()
     call_command("check", "--tag", "eventsourcing", "--database", "default")
+
+
+def test_a_field_that_cannot_be_stored_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass
+    class Vague:
+        what: list  # type: ignore[type-arg]
+        why: object
+
+    registry = Registry()
+    registry.add(Declaration(name="bank.vague", cls=Vague))
+    monkeypatch.setattr(declaration_checks, "registry", registry)
+    assert [message.id for message in check_declarations()] == ["eventsourcing_app.E032"] * 2
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("DISPATCHER", "djano_q"),
+        ("LEASE_SECONDS", "60"),
+        ("LEASE_SECONDS", 0),
+        ("RETRY_SECONDS", 5),
+        ("RETRY_SECONDS", (300.0, 1.0)),
+        ("DENIED_METADATA", "iban"),
+        ("MAX_EVENT_BYTES", 1.5),
+    ],
+)
+def test_a_setting_of_the_wrong_shape_is_an_error(key: str, value: object) -> None:
+    with override_settings(EVENTSOURCING={key: value}):
+        assert ids(check_settings()) == {"E023"}

@@ -342,7 +342,7 @@ def nested(levels: int) -> dict[str, Any]:
         ({"place": {"\x00": "x"}}, "place"),
         ({"\udfff": 1}, "more"),
         (nested(MAX_METADATA_DEPTH + 1), "deep" + "[0]" * (MAX_METADATA_DEPTH - 1)),
-        ({"note": "é" * (MAX_METADATA_BYTES // 2)}, "more"),
+        ({"note": "é" * (MAX_METADATA_BYTES // 2)}, "metadata"),
         ({"note": "x" * (MAX_METADATA_BYTES + 1)}, "note"),
     ],
     ids=lambda value: ascii(value)[:40],

@@ -10,10 +10,12 @@ from django.db import transaction
 
 from eventsourcing_app import RecordedEvent, context, publish, subscriber
 from eventsourcing_app.exceptions import EventRefused
+from eventsourcing_app.log.records import StoredEventQuerySet
 from eventsourcing_app.models import StoredEvent
 from eventsourcing_app.testing import drain
 from tests.reactions_sample.scene import no_subscriptions, rolled_back, wallet
 from tests.samples.events import RateChanged, WalletOpened
+from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,3 +108,11 @@ def test_what_a_subscriber_publishes_is_caused_by_the_event_that_it_handles() ->
     assert positions == [published.position]
     assert published.causation_id == opened.event_id
     assert (published.actor, published.correlation_id) == ("subscription:t.welcome", "c-2")
+
+
+def test_a_fact_is_no_part_of_the_history_of_an_aggregate_of_the_same_name() -> None:
+    opened = Wallet.objects.perform_new(Wallet.open, owner="Ada")
+    publish(RateChanged(currency="EUR", rate=Decimal(1)), key=str(opened.pk))
+    facts = StoredEvent.objects.filter(type="samples.rate_changed")
+    assert facts.get().stream_key == str(opened.pk)
+    assert not StoredEventQuerySet(StoredEvent).of_stream("samples.rate_changed", str(opened.pk)).exists()

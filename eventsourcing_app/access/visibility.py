@@ -40,4 +40,4 @@ def visible_events(user: Viewer) -> StoredEventQuerySet:
 
 def visible_trail(user: Viewer, aggregate: EventSourcedModel) -> StoredEventQuerySet:
     """Return what the user may see of an aggregate's history."""
-    return visible_events(user).filter(stream_type=aggregate.stream_type, stream_key=aggregate.stream_key)
+    return visible_events(user).of_stream(aggregate.stream_type, aggregate.stream_key)

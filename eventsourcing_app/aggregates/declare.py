@@ -100,6 +100,7 @@ def command(function: Callable[..., Any] | None = None, /, *, creates: bool = Fa
 
 
 def _command(function: Callable[..., Any], *, creates: bool) -> Callable[..., Any]:
+    require_plain(function)
     declared = Command(name=function.__name__, creates=creates, function=function)
 
     @functools.wraps(function)
@@ -109,6 +110,19 @@ def _command(function: Callable[..., Any], *, creates: bool) -> Callable[..., An
 
     run.__command__ = declared  # type: ignore[attr-defined]
     return run
+
+
+def require_plain(function: Callable[..., Any]) -> None:
+    """Raise ``ImproperlyConfigured`` for a function whose body does not run when it is called."""
+    if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
+        raise ImproperlyConfigured(
+            f"{function.__qualname__} is a coroutine function: nobody would await it, and it would count as done. "
+            "Declare a plain function, and call asgiref's async_to_sync inside."
+        )
+    if inspect.isgeneratorfunction(function):
+        raise ImproperlyConfigured(
+            f"{function.__qualname__} is a generator: its body would not run, and it would count as done. Use no yield."
+        )
 
 
 def command_of(function: object) -> Command:
@@ -129,6 +143,7 @@ def applies(*events: type) -> Callable[[F], F]:
         declaration_of(event)
 
     def mark(method: F) -> F:
+        require_plain(method)
         method.__applies__ = events  # type: ignore[attr-defined]
         return method
 

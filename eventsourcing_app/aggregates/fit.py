@@ -7,6 +7,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.backends.base.operations import BaseDatabaseOperations
 
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.exceptions import CommandRejected
@@ -38,11 +39,16 @@ def _check(field: models.Field[Any, Any]) -> _Check | None:
     if isinstance(field, models.DecimalField):
         return field.attname, _decimal(field), f"{field.max_digits} digits, {field.decimal_places} of them decimals"
     if isinstance(field, models.IntegerField):
-        return field.attname, lambda value: isinstance(value, int), "whole numbers"
+        least, most = BaseDatabaseOperations.integer_field_ranges[field.get_internal_type()]
+        return field.attname, _integer(least, most), f"whole numbers from {least} to {most}"
     if isinstance(field, models.CharField) and field.max_length is not None:
         longest = field.max_length
         return field.attname, lambda value: len(str(value)) <= longest, f"at most {longest} characters"
     return None
+
+
+def _integer(least: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
 
 
 def _decimal(field: models.DecimalField[Any, Any]) -> Callable[[Any], bool]:

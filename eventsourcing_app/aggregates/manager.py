@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 from django.db import models, transaction
 
 from eventsourcing_app.aggregates.declare import command_of
+from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.once import reaction_key, run_once
@@ -132,7 +133,7 @@ class EventSourcedManager(models.Manager[M]):
         """Return the stored events of an aggregate, in order."""
         events = StoredEventQuerySet(StoredEvent, using=conf.DATABASE)
         stream_key = stream_key_of(self.model, pk)
-        return events.filter(stream_type=self.model.stream_type, stream_key=stream_key).order_by("version")
+        return events.of_stream(self.model.stream_type, stream_key)
 
     def _lock(self, rows: models.QuerySet[M], keys: Sequence[Any]) -> list[M]:
         found = rows.using(conf.DATABASE).filter(pk__in=keys).order_by("pk")
@@ -184,6 +185,8 @@ class Runner(Generic[M]):
         kwargs: dict[str, Any],
     ) -> Receipt:
         declared = command_of(command)
+        if commands_of(self._manager.model).get(declared.name) is not declared:
+            raise TypeError(f"{declared.function.__qualname__} is no command of {self._manager.model.__name__}.")
         model = self._manager.model
         operation = f"{model.stream_type}.{declared.name}"
         if self._key is None:

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from eventsourcing_app.log.records import StoredEventQuerySet
 
 
+_IDENTITY = frozenset({"version", "changed_at"})
+"""What tells one loaded state from every other: see ``rows.Loaded``."""
+
+
 class _EventSourcedModelBase(ModelBase):
     """Gives way with ``id`` where a model, or an abstract parent, declares a primary key of its own."""
 
@@ -135,13 +139,16 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         """Load the state again; whatever was recorded but not saved is forgotten.
 
         With ``fields``, as Django does for a deferred field, only those are loaded and nothing is forgotten. But with
-        the version comes everything that was loaded before: a state must not be given the version of another.
+        ``version`` or ``changed_at``, which tell what was loaded, comes everything that was loaded before: a state must
+        not be given the version of another.
         """
         names = None if fields is None else set(fields)
-        if names is not None and "version" in names:
-            names |= {field.attname for field in history_fields(type(self)) if field.attname in self.__dict__}
+        if names is not None and not names.isdisjoint(_IDENTITY):
+            names |= _IDENTITY | {
+                field.attname for field in history_fields(type(self)) if field.attname in self.__dict__
+            }
         super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
-        if names is None or "version" in names:
+        if names is None or names >= _IDENTITY:
             self.__dict__["_recording_"] = Recording.of_loaded(self)
             self.__dict__.pop("position", None)
         else:
@@ -195,9 +202,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     def _usable(self) -> Recording:
         """Raise if the instance is spent, and see to it that what is loaded of it is of one known version."""
         self._recording.check_unspent(self)
-        if "version" not in self._recording.baseline:  # deferred
+        if not self._recording.baseline.keys() >= _IDENTITY:  # deferred
             self._recording.check(self)
-            self.refresh_from_db(fields=["version"])
+            self.refresh_from_db(fields=_IDENTITY)
         return self._recording
 
     @contextmanager
@@ -212,6 +219,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         try:
             yield
         except BaseException:
+            recording = self._recording  # another one, if the command has loaded the instance again
             if recording.latest > before:
                 recording.spend(f"{command.name}() failed after it had recorded an event")
             raise

@@ -100,5 +100,8 @@ def _claim(scope: tuple[str, ...]) -> None:
 def _canonical(request: Mapping[str, Any]) -> bytes:
     try:
         return msgspec.json.encode(request, order="deterministic")
-    except (TypeError, ValueError) as error:
-        raise KeyRefused(f"The arguments cannot be compared with those of a repeated request: {error}") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise TypeError(
+            f"The arguments cannot be compared with those of a repetition ({error}). Pass plain values: text, numbers, "
+            "dates, UUIDs, enums, dataclasses, lists and dicts of them."
+        ) from error

@@ -117,10 +117,16 @@ class Recording:
     def settle(self, instance: models.Model, *, only: Collection[str] | None = None) -> None:
         """Take the present state, as loaded, for the baseline; or the present values of ``only`` some fields."""
         values = instance.__dict__
+        outside = {} if only is None else self.outside
+        for column in _outside(type(instance)):
+            if column.attname in values and (only is None or column.attname in only):
+                outside[column.attname] = deepcopy(_plain(values[column.attname]))
+        self.outside = outside
+        self._settle_history(instance, only)
+
+    def _settle_history(self, instance: models.Model, only: Collection[str] | None) -> None:
+        values = instance.__dict__
         self.key = instance.pk
-        if only is None:
-            columns = _outside(type(instance))
-            self.outside = {c.attname: deepcopy(values[c.attname]) for c in columns if c.attname in values}
         baseline = {} if only is None else self.baseline
         for name in _watched(type(instance)):
             if name in values and (only is None or name in only):
@@ -138,7 +144,7 @@ class Recording:
             if value is not None and value != self.baseline.get(field.attname):
                 text = json.dumps(value, cls=field.encoder)
                 values[field.attname] = json.loads(text, cls=field.decoder)
-        self.settle(instance)
+        self._settle_history(instance, None)
 
     @staticmethod
     def _frozen(instance: models.Model, name: str, value: Any) -> Any:

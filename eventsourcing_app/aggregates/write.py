@@ -245,4 +245,5 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
     changes = [(field, None, field.pre_save(instance, False)) for field in columns]
     if not rows.filter(pk=instance.pk)._update(changes):  # type: ignore[attr-defined]  # as Model.save() does
         raise DatabaseError(f"{type(instance).__name__} {instance.pk}: save(update_fields=…) did not find the row.")
+    instance._recording.settle(instance, only={field.attname for field in columns})
     _announce(post_save, [instance], [False], update_fields=names)

@@ -224,7 +224,7 @@ def _transaction_mode() -> checks.CheckMessage:
 def _journal_mode(mode: str) -> checks.CheckMessage:
     return checks.Warning(
         f"SQLite database {conf.DATABASE!r} is in journal mode {mode!r}: readers and the writer block each other.",
-        hint='Write in its OPTIONS: "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL".',
+        hint='Write in its OPTIONS: "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL".',
         id="eventsourcing_app.W002",
     )
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core import checks
 
+from eventsourcing_app.events.codec import problems
 from eventsourcing_app.events.evolution import gaps
 from eventsourcing_app.events.registry import registry
 
@@ -19,6 +20,7 @@ def check_declarations(**_kwargs: Any) -> list[checks.CheckMessage]:
     """Check the events that this process has declared."""
     messages = [_duplicate(name, claims) for name, claims in registry.duplicates().items()]
     messages += [_gap(declaration, start) for declaration in registry.all() for start in gaps(declaration)]
+    messages += [_unstorable(declaration, what) for declaration in registry.all() for what in problems(declaration.cls)]
     return messages
 
 
@@ -28,6 +30,15 @@ def _duplicate(name: str, claims: Iterable[Declaration]) -> checks.CheckMessage:
         hint="Give each class a wire name of its own; a stored event must mean one class.",
         obj=name,
         id="eventsourcing_app.E030",
+    )
+
+
+def _unstorable(declaration: Declaration, what: str) -> checks.CheckMessage:
+    return checks.Error(
+        f"Event {declaration.name!r} cannot be stored: {what}",
+        hint="Declare a type that can be written as JSON and read back: docs/events.md lists them.",
+        obj=declaration.cls,
+        id="eventsourcing_app.E032",
     )
 
 

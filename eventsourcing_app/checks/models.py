@@ -16,6 +16,8 @@ from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.events.declare import MAX_NAME, is_name
+from eventsourcing_app.events.registry import registry as events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -41,11 +43,13 @@ def check_models(*, app_configs: Iterable[Any] | None = None, **_kwargs: Any) ->
             if stream_type in by_stream:
                 found.append(_same_stream(model, by_stream[stream_type]))
             by_stream[stream_type] = model
+            if events.find(stream_type) is not None:
+                found.append(_stream_is_topic(model))
     return found
 
 
 def _problems(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
-    if not getattr(model, "stream_type", ""):
+    if not is_name(getattr(model, "stream_type", "")):
         yield _no_stream(model)
     if model._meta.parents:
         yield _inherited_table(model)
@@ -136,7 +140,8 @@ def _naive_times() -> checks.CheckMessage:
 
 def _no_stream(model: type[models.Model]) -> checks.CheckMessage:
     return checks.Error(
-        f"{model._meta.label} has no stream_type.",
+        f"{model._meta.label} has no stream_type, or one that cannot name streams: it is made of words of ASCII "
+        f"letters, digits, '_' and '-', joined by single dots, at most {MAX_NAME} characters.",
         hint=f'Add stream_type = "{model._meta.app_label}.{model._meta.model_name}". It names the streams for ever.',
         obj=model,
         id="eventsourcing_app.E101",
@@ -149,6 +154,16 @@ def _same_stream(model: type[models.Model], other: type[models.Model]) -> checks
         hint="Give each a stream_type of its own.",
         obj=model,
         id="eventsourcing_app.E102",
+    )
+
+
+def _stream_is_topic(model: type[models.Model]) -> checks.CheckMessage:
+    return checks.Error(
+        f"The stream_type of {model._meta.label} is also the wire name of an event, whose published facts would stand "
+        "among its streams.",
+        hint="Give one of them another name.",
+        obj=model,
+        id="eventsourcing_app.E115",
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+def _is_count(value: object) -> bool:
+    return type(value) is int and value > 0
+
+
+def _is_time(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def _are_waits(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_time, value)) and value[0] <= value[1]
+
+
+def _are_words(value: object) -> bool:
+    return isinstance(value, tuple | list | set | frozenset) and all(isinstance(word, str) for word in value)
+
+
+_DISPATCHERS = ("django_q", "sync", "none")
+_SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
+    "MAX_EVENT_BYTES": (_is_count, "a whole number above 0"),
+    "MAX_EVENT_DEPTH": (_is_count, "a whole number above 0"),
+    "DENIED_METADATA": (_are_words, "a list of words"),
+    "RECORD_IP_ADDRESS": (lambda value: isinstance(value, bool), "True or False"),
+    "RECORD_USER_AGENT": (lambda value: isinstance(value, bool), "True or False"),
+    "DISPATCHER": (lambda value: value in _DISPATCHERS, f"one of {', '.join(_DISPATCHERS)}"),
+    "LEASE_SECONDS": (_is_time, "a number above 0"),
+    "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),
+}
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
 
 
@@ -30,6 +58,8 @@ def _problems(given: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     for key in given:
         if key not in NAMES:
             yield _unknown_key(key)
+        elif key in _SHAPES and not _SHAPES[key][0](given[key]):
+            yield _wrong_shape(key, given[key], _SHAPES[key][1])
     if conf.CLOCK is not None and not settings.DEBUG:
         yield _clock_outside_debug()
     if settings.MIDDLEWARE and _MIDDLEWARE not in settings.MIDDLEWARE:
@@ -52,7 +82,7 @@ def _no_middleware() -> checks.CheckMessage:
     return checks.Warning(
         "EventContextMiddleware is not in MIDDLEWARE: events of requests tell no actor, and the idempotency keys of "
         "all users are one another's.",
-        hint=f'Add "{_MIDDLEWARE}" to MIDDLEWARE, behind AuthenticationMiddleware.',
+        hint=f'Add "{_MIDDLEWARE}" to MIDDLEWARE, best at the top.',
         id="eventsourcing_app.W022",
     )
 
@@ -63,6 +93,10 @@ def _unknown_key(key: str) -> checks.CheckMessage:
     return checks.Warning(
         f"The setting EVENTSOURCING has no key {key!r}; it is ignored.", hint=known, id="eventsourcing_app.W020"
     )
+
+
+def _wrong_shape(key: str, value: object, wanted: str) -> checks.CheckMessage:
+    return checks.Error(f"EVENTSOURCING[{key!r}] is {value!r}.", hint=f"It is {wanted}.", id="eventsourcing_app.E023")
 
 
 def _clock_outside_debug() -> checks.CheckMessage:

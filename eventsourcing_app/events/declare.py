@@ -129,8 +129,13 @@ def advice(annotation: object) -> str:
     )
 
 
+def is_name(name: object) -> bool:
+    """Whether this can be a wire name; the names of streams have the same form."""
+    return isinstance(name, str) and len(name) <= MAX_NAME and bool(_NAME.fullmatch(name))
+
+
 def _check_name(name: str) -> None:
-    if not isinstance(name, str) or len(name) > MAX_NAME or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ImproperlyConfigured(
             f"{name!r} cannot be the wire name of an event. Use words of ASCII letters, digits, '_' and '-', joined by "
             f'single dots, such as "bank.money_deposited"; at most {MAX_NAME} characters.'

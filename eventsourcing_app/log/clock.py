@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from datetime import UTC, datetime, timedelta
 
 from django.utils.module_loading import import_string
@@ -16,7 +17,7 @@ _SKEW = timedelta(seconds=5)
 
 
 def now(*, not_before: datetime | None = None) -> datetime:
-    """Return the time to record events at: now, or ``not_before`` if the clock has fallen behind it."""
+    """Return the time to record events at: now, or just after ``not_before`` if the clock has fallen behind it."""
     clock = conf.CLOCK
     if clock is None:
         moment = datetime.now(UTC)
@@ -30,7 +31,8 @@ def now(*, not_before: datetime | None = None) -> datetime:
     behind = not_before - moment
     if behind > _SKEW:
         logger.warning("The clock is %s behind the last event of a stream: is the time of every machine right?", behind)
-    return not_before
+    # Some microseconds on, and not always the same: what was rolled back must not get its time given again.
+    return not_before + timedelta(microseconds=random.randint(1, 999))
 
 
 def timestamp(moment: datetime) -> str:

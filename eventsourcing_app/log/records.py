@@ -30,6 +30,10 @@ def _refuse(door: str) -> Callable[..., NoReturn]:
 class StoredEventQuerySet(models.QuerySet["StoredEvent"]):
     """Reads. Whatever would write is refused, with the name of the call to use instead."""
 
+    def of_stream(self, stream_type: str, stream_key: str) -> StoredEventQuerySet:
+        """Return the events of one aggregate, in order. Published facts have no version and belong to none."""
+        return self.filter(stream_type=stream_type, stream_key=stream_key, version__isnull=False).order_by("version")
+
     create = _refuse("create()")
     bulk_create = _refuse("bulk_create()")
     get_or_create = _refuse("get_or_create()")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from datetime import timedelta
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID, uuid4
 
@@ -22,6 +23,7 @@ from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from eventsourcing_app.subscriptions.registry import Definition, Start
 
@@ -60,17 +62,37 @@ def ensure(definitions: Sequence[Definition]) -> list[str]:
         if known is None:
             _create(definition)
         elif missing := sorted(set(known) - definition.types):
-            logger.warning(
-                "%s is left to other code: it is stored as reacting to %s, to which this code does not react. If this "
-                "code is the newer one, run migrate.",
-                definition.name,
-                ", ".join(missing),
-            )
+            _warn_once(definition.name, ", ".join(missing))
             continue
         elif len(known) < len(definition.types):
             _store(definition)
         mine.append(definition.fingerprint)
     return mine
+
+
+@cache
+def _warn_once(name: str, missing: str) -> None:
+    logger.warning(
+        "%s is left to other code: it is stored as reacting to %s, to which this code does not react. If this code is "
+        "the newer one, run migrate.",
+        name,
+        missing,
+    )
+
+
+def waiting(fingerprints: Sequence[str], *, until: int) -> list[str]:
+    """Say of each subscription of this code that is behind ``until`` why it is."""
+    behind = Segment.objects.using(conf.DATABASE).filter(
+        subscription__fingerprint__in=fingerprints,
+        subscription__status=Subscription.Status.ACTIVE,
+        checkpoint__lt=until,
+    )
+    return [
+        f"{segment.subscription_id} waits at #{segment.checkpoint}"
+        + (f" until {segment.retry_at:%Y-%m-%d %H:%M:%S}Z" if segment.retry_at else "")
+        + (f": {segment.last_error.strip().splitlines()[-1]}" if segment.last_error.strip() else "")
+        for segment in behind.order_by("subscription", "number")
+    ]
 
 
 def define(definitions: Sequence[Definition]) -> None:
@@ -111,15 +133,21 @@ def _create(definition: Definition) -> None:
             Segment.objects.using(conf.DATABASE).create(subscription_id=definition.name, checkpoint=after)
 
 
-def claim(fingerprints: Sequence[str], *, until: int) -> Claim | None:
-    """Claim the segment that is behind ``until`` and longest unserved, if any is free and due."""
+def claim(fingerprints: Sequence[str], *, until: int, failed_before: datetime | None = None) -> Claim | None:
+    """Claim the segment that is behind ``until`` and longest unserved, if any is free and due.
+
+    One that has failed is due when its wait is over, or at once if it failed before ``failed_before``.
+    """
+    due = Q(retry_at=None) | Q(retry_at__lte=Now())
+    if failed_before is not None:
+        due |= Q(failed_at__lt=failed_before)
     with transaction.atomic(using=conf.DATABASE):
         segment = (
             Segment.objects.using(conf.DATABASE)
             .select_for_update(skip_locked=True, no_key=True, of=("self",))
             .filter(checkpoint__lt=until, subscription__status=Subscription.Status.ACTIVE)
             .filter(subscription__fingerprint__in=fingerprints)
-            .filter(Q(retry_at=None) | Q(retry_at__lte=Now()))
+            .filter(due)
             .filter(Q(token=None) | Q(claimed_until__lt=Now()))
             .order_by(F("served_at").asc(nulls_first=True), "pk")
             .first()

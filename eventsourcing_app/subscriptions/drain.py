@@ -10,10 +10,12 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from django.utils import timezone
+
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log.append import log_connection
 from eventsourcing_app.log.settled import last_position, settled_position
-from eventsourcing_app.subscriptions.claim import claim, ensure
+from eventsourcing_app.subscriptions.claim import claim, ensure, waiting
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.work import work
 
@@ -32,6 +34,8 @@ class Drained:
     """Events handled, counted once for each subscription."""
     errors: list[Exception] = field(default_factory=list)
     """What handlers raised."""
+    waiting: list[str] = field(default_factory=list)
+    """What is still behind when nothing can be done about it now, and why."""
     finished: bool = True
     """Whether everything was done that can be done now; if not, the loop is to be run again."""
 
@@ -41,18 +45,21 @@ def drain(
     stop: Callable[[], bool] | None = None,
     seconds: float | None = None,
     relieved: Callable[[], bool] | None = None,
+    early: bool = False,
     inside_transaction: bool = False,
 ) -> Drained:
     """Handle whatever subscriptions are behind with, until nothing is left, ``stop()`` is true or ``seconds`` are over.
 
     Where nothing is left but an open append, it waits for that to end, unless it is ``relieved()`` by somebody else who
-    will. A subscription whose handler fails is retried later, with backoff; the others go on. Must run outside any
-    transaction, because subscribers have effects that no rollback undoes; tests say ``inside_transaction``.
+    will. A subscription whose handler fails is retried later, with backoff (``early``: at once, if it failed before
+    this call); the others go on. Must run outside any transaction, because subscribers have effects that no rollback
+    undoes; tests say ``inside_transaction``.
     """
     connection = log_connection()
     if (connection.in_atomic_block or not connection.get_autocommit()) and not inside_transaction:
         raise LogUnsafe("drain() was called inside a transaction: what subscribers do in the world cannot be undone.")
     end = None if seconds is None else time.monotonic() + seconds
+    begun = timezone.now() if early else None
     drained = Drained()
 
     def over() -> bool:
@@ -64,7 +71,7 @@ def drain(
     while not over():
         target = settled_position()
         idle = True
-        while not over() and (claimed := claim(fingerprints, until=target)) is not None:
+        while not over() and (claimed := claim(fingerprints, until=target, failed_before=begun)) is not None:
             idle, pause = False, _SHORTEST_PAUSE
             outcome = work(definitions[claimed.subscription], claimed)
             drained.handled += outcome.handled
@@ -73,6 +80,7 @@ def drain(
         if over():
             break
         if target >= last_position():
+            drained.waiting = waiting(fingerprints, until=target)
             return drained
         if idle:
             if relieved is not None and relieved():

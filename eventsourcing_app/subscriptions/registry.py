@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
 
+from eventsourcing_app.aggregates.declare import require_plain
 from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.events.registry import registry as events
 
@@ -107,6 +108,7 @@ def subscriber(name: str, *what: type, start: Start = "beginning", transactional
     """
 
     def register(function: F) -> F:
+        require_plain(function)
         for cls in what:
             declaration_of(cls)
         registry.add(
@@ -130,6 +132,7 @@ def handles(*what: type) -> Callable[[F], F]:
         declaration_of(cls)
 
     def mark(method: F) -> F:
+        require_plain(method)
         method.__handles__ = what  # type: ignore[attr-defined]
         return method
 

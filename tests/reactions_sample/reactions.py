@@ -2,13 +2,15 @@
 
 ``REACTIONS_PROJECTIONS`` and ``REACTIONS_SUBSCRIBERS`` say how many of each there are. ``REACTIONS_JOURNAL`` is the
 file to which subscribers add a line for each event. ``REACTIONS_KILL`` (``projection 5``, ``subscriber 5``) kills the
-process in the first of that kind at that version of a stream, ``REACTIONS_KILLS`` times in all.
+process in the first of that kind at that version of a stream, ``REACTIONS_KILLS`` times in all. Subscribers take
+``REACTIONS_SECONDS`` for each event.
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from decimal import Decimal
 from pathlib import Path
 
@@ -60,6 +62,7 @@ for number in range(int(os.environ.get("REACTIONS_PROJECTIONS", "1"))):
 
 def _journal(number: int) -> None:
     def keep(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        time.sleep(float(os.environ.get("REACTIONS_SECONDS", "0")))
         if number == 0:
             publish(RateChanged(currency=str(recorded.version), rate=Decimal(1)), key=recorded.stream_key)
         write_down(f"{number} {recorded.stream_key} {recorded.version}")

@@ -76,6 +76,12 @@ class ContractSigned:
     terms: tuple[str, ...] = ()
 
 
+@event("samples.scan_filed")
+class ScanFiled:
+    name: str
+    pages: int = 0
+
+
 class Colour(Enum):
     RED = "red"
     BLUE = "blue"

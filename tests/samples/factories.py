@@ -16,7 +16,7 @@ from eventsourcing_app.log.append import COPY_FROM
 from eventsourcing_app.log.verify import verify
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from eventsourcing_app.testing import append_only_lifted
-from tests.samples.models import Book, Contract, Counter, Wallet
+from tests.samples.models import Book, Contract, Counter, Folder, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -111,7 +111,7 @@ def faults() -> dict[int, str]:
 
 def drifts() -> list[Drift]:
     """Every row of the samples that is not what its history says."""
-    return [drift for model in (Wallet, Book, Counter, Contract) for drift in rebuild(model, check=True)]
+    return [drift for model in (Wallet, Book, Counter, Contract, Folder) for drift in rebuild(model, check=True)]
 
 
 def change_row(model: type[models.Model], pk: Any, **values: Any) -> None:

@@ -16,6 +16,7 @@ from tests.samples.events import (
     MoneyAdded,
     MoneyTaken,
     NeverApplied,
+    ScanFiled,
     WalletClosed,
     WalletLabelled,
     WalletOpened,
@@ -177,6 +178,49 @@ class Contract(EventSourcedModel):
     def _signed(self, event: ContractSigned) -> None:
         self.customer_id = event.customer_id
         self.terms = event.terms
+
+
+class Folder(EventSourcedModel):
+    """It names a file, counts by number in a column of JSON, and computes what may not be a whole number."""
+
+    stream_type = "samples.folder"
+
+    scan = models.FileField(blank=True, default="")
+    counts = models.JSONField(default=dict)
+    sheets = models.IntegerField(default=0)
+
+    @command(creates=True)
+    def file(self, name: str, pages: int = 0) -> None:
+        """File a scan, two pages on a sheet."""
+        self.record(ScanFiled(name=name, pages=pages))
+
+    @command
+    def count(self, by: int) -> None:
+        """Count how often a number came."""
+        self.record(Counted(by=by))
+
+    @command
+    def count_after_saving(self, by: int) -> None:
+        """Save what is there, record, and think better of it."""
+        self.save()
+        self.record(Counted(by=by))
+        raise CommandRejected("After all, no.", code="after_all")
+
+    @command
+    def count_after_loading(self, by: int) -> None:
+        """Load what is there, record, and think better of it."""
+        self.refresh_from_db()
+        self.record(Counted(by=by))
+        raise CommandRejected("After all, no.", code="after_all")
+
+    @applies(ScanFiled)
+    def _filed(self, event: ScanFiled) -> None:
+        self.scan = event.name
+        self.sheets = event.pages / 2 if event.pages % 2 else event.pages // 2
+
+    @applies(Counted)
+    def _counted(self, event: Counted) -> None:
+        self.counts[event.by] = self.counts.get(event.by, 0) + 1
 
 
 class OwnerTotal(models.Model):

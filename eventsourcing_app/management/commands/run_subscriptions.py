@@ -46,8 +46,8 @@ class Command(BaseCommand):
     def _run_once(self) -> None:
         drained = drain(stop=lambda: self.stopped)
         self.stdout.write(f"{drained.handled} events handled")
-        if drained.errors:
-            raise CommandError(f"{len(drained.errors)} handlers failed; the last: {drained.errors[-1]!r}")
+        if drained.waiting:
+            raise CommandError("\n".join(["Not caught up:", *drained.waiting]))
 
     def _run(self) -> None:
         pause = _SHORTEST_PAUSE
