@@ -25,6 +25,10 @@ pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
 
 
+# Django 6.1 renames it.
+savepoint_create = getattr(transaction, "savepoint_create", None) or transaction.savepoint
+
+
 def filed(name: str = "a.pdf", pages: int = 0) -> Folder:
     receipt = Folder.objects.perform_new(Folder.file, name=name, pages=pages)
     return Folder.objects.get(pk=receipt.pk)
@@ -73,7 +77,7 @@ def _unpickled(wallet: Wallet) -> Wallet:
 
 def _saved_in_a_savepoint(wallet: Wallet) -> Wallet:
     with transaction.atomic():
-        savepoint = transaction.savepoint()
+        savepoint = savepoint_create()
         hundred(wallet).save()
         transaction.savepoint_rollback(savepoint)
     return wallet

@@ -17,7 +17,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.context import current, reacting
 from eventsourcing_app.exceptions import KeyInFlight, KeyRefused, KeyReused
 from eventsourcing_app.log import clock
-from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.connection import log_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import models, transaction
 
 from eventsourcing_app.aggregates.history import blank, fold_onto
+from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.read import read_stream, read_streams
@@ -150,10 +151,10 @@ def _without_history(model: type[EventSourcedModel]) -> Iterator[Drift]:
         if not pks:
             return
         first_events = StoredEvent.objects.using(conf.DATABASE).filter(
-            stream_type=model.stream_type, stream_key__in=[str(pk) for pk in pks], version=1
+            stream_type=model.stream_type, stream_key__in=[stream_key_of(model, pk) for pk in pks], version=1
         )
         known = set(first_events.values_list("stream_key", flat=True))
         for pk in pks:
-            if str(pk) not in known:
+            if stream_key_of(model, pk) not in known:
                 yield Drift(pk=pk, fields={}, version=None, position=None, problem="unknown")
         last = pks[-1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
-from django.db import DatabaseError, connections, models, transaction
+from django.db import DatabaseError, models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app.aggregates.fit import require_fit
@@ -27,6 +27,7 @@ from eventsourcing_app.exceptions import (
 )
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import Appended, NewEvent, append
+from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.errors import conflicts_translated
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def _require_key(instance: EventSourcedModel) -> None:
 
 
 def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended:
-    connection = connections[conf.DATABASE]
+    connection = log_connection()
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
     recorded_at = clock.now(not_before=max(before, default=None))
     created = [instance._state.adding for instance in instances]

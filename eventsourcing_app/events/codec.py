@@ -27,7 +27,7 @@ from eventsourcing_app.exceptions import EventRefused, EventUnreadable
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventsourcing_app.events.fieldtypes import Kind
+    from eventsourcing_app.events.kinds import Kind
     from eventsourcing_app.events.registry import Declaration
 
 _encoder = msgspec.json.Encoder(order="sorted")

@@ -13,20 +13,21 @@ Subclasses of scalar types are stored as the plain value (``SafeString``, ``IntE
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 from datetime import datetime, time
 from decimal import Decimal
 from enum import Enum, EnumMeta, Flag
-from types import GenericAlias, NoneType, UnionType
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, cast, get_args, get_origin
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
-from eventsourcing_app.events import canonical
-from eventsourcing_app.events.canonical import MAX_INT, SCALARS, Refusal, expected
+from eventsourcing_app.events.canonical import MAX_INT, Refusal
+from eventsourcing_app.events.containers import CONTAINERS
 from eventsourcing_app.events.declare import advice, field_types, unwrapped
+from eventsourcing_app.events.kinds import Kind, Unsupported
+from eventsourcing_app.events.scalars import SCALARS, expected, read_decimal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,25 +39,6 @@ _WIRE: dict[object, object] = {
     datetime: Annotated[datetime, msgspec.Meta(tz=True)],
     time: Annotated[time, msgspec.Meta(tz=False)],
 }
-
-
-class _Unsupported(Exception):
-    """An annotation that has no JSON form; says what to write instead."""
-
-
-@dataclasses.dataclass(slots=True)
-class Kind:
-    """How one annotation is written and read."""
-
-    dump: Callable[[Any], object]
-    wire: Any
-    build: Callable[[Any], object] | None = None
-    """Makes the value of what msgspec decoded; None if that is the value already."""
-    depth: float = 0
-    """How deep its text can nest; infinite for recursive types."""
-    hashable: bool = True
-    sortable: bool = False
-    """Whether what ``dump`` returns can be compared."""
 
 
 class Compiler:
@@ -79,13 +61,13 @@ class Compiler:
             return self._optional(args)
         if origin is Literal:
             return _literal(args)
-        if origin in _CONTAINERS and args:
-            return _CONTAINERS[origin](self, args)
+        if origin in CONTAINERS and args:
+            return CONTAINERS[origin](self, args)
         if isinstance(annotation, EnumMeta):
             return _enum(cast("type[Enum]", annotation))
         if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             return self.dataclass(annotation)
-        raise _Unsupported(advice(annotation))
+        raise Unsupported(advice(annotation))
 
     def dataclass(self, cls: type) -> Kind:
         """Compile a dataclass; what cannot be stored is added to ``problems``."""
@@ -111,7 +93,7 @@ class Compiler:
         for name, annotation in types.items():
             try:
                 fields[name] = self.kind(annotation)
-            except _Unsupported as error:
+            except Unsupported as error:
                 self.problems.append(f"{cls.__qualname__}.{name}: {error}")
             except RecursionError:
                 self.problems.append(f"{cls.__qualname__}.{name}: its type alias contains itself.")
@@ -127,7 +109,7 @@ class Compiler:
 
     def _scalar(self, cls: type) -> Kind:
         self.floats = self.floats or cls is float
-        build = canonical.read_decimal if cls is Decimal else None
+        build = read_decimal if cls is Decimal else None
         # Datetimes may be written as text: see there. They sort by it, too, but not beside the others.
         sortable = cls in (str, bool, int, float, Decimal)
         return Kind(SCALARS[cls], _WIRE.get(cls, cls), build, sortable=sortable)
@@ -135,7 +117,7 @@ class Compiler:
     def _optional(self, args: tuple[Any, ...]) -> Kind:
         some = [each for each in args if each is not NoneType]
         if len(some) != 1 or len(args) != 2:
-            raise _Unsupported("a union of several types cannot be read back; declare one type, or X | None.")
+            raise Unsupported("a union of several types cannot be read back; declare one type, or X | None.")
         inner = self.kind(some[0])
         dump, build = inner.dump, inner.build
         return Kind(
@@ -147,137 +129,12 @@ class Compiler:
         )
 
 
-def _array(origin: type, compiler: Compiler, args: tuple[Any, ...]) -> Kind:
-    """list, set, frozenset and tuple[X, ...]: any number of one type."""
-    item = compiler.kind(args[0])
-    is_set = origin in (set, frozenset)
-    if is_set and not item.hashable:
-        raise _Unsupported("what is in a set must be hashable; use a list, tuples or frozen dataclasses.")
-    dump, build = item.dump, item.build
-    by_text = None if item.sortable else _encoder.encode
-
-    def dump_array(values: object) -> list[Any]:
-        if not isinstance(values, origin):
-            raise expected(origin.__name__, values)
-        made: list[Any] = []
-        try:
-            for value in cast("list[Any]", values):
-                made.append(dump(value))  # noqa: PERF401 - its length is the place of a refusal
-        except Refusal as refusal:
-            if not is_set:
-                refusal.at(len(made))
-            raise
-        return _sorted(made, by_text) if is_set else made
-
-    def build_array(values: list[Any]) -> Any:
-        made: list[Any] = []
-        try:
-            for value in values:
-                made.append(cast("Callable[[Any], object]", build)(value))  # noqa: PERF401
-        except Refusal as refusal:
-            refusal.at(len(made))
-            raise
-        return made if origin is list else origin(made)
-
-    # What msgspec decodes is rebuilt where it is not yet the value; until then it need not be hashable.
-    wire_args = (item.wire, ...) if origin is tuple else (item.wire,)
-    wire = GenericAlias(list, (item.wire,)) if build else GenericAlias(origin, wire_args)
-    hashable = origin is frozenset or (origin is tuple and item.hashable)
-    return Kind(dump_array, wire, build and build_array, depth=1 + item.depth, hashable=hashable)
-
-
-def _sorted(values: list[Any], key: Callable[[Any], bytes] | None) -> list[Any]:
-    try:
-        return sorted(values, key=key)
-    except UnicodeEncodeError:
-        raise Refusal("contains a lone surrogate, which has no UTF-8 form") from None
-
-
-def _tuple(compiler: Compiler, args: tuple[Any, ...]) -> Kind:
-    if len(args) == 2 and args[1] is Ellipsis:
-        return _array(tuple, compiler, args[:1])
-    items = [compiler.kind(each) for each in args]
-    dumps = [item.dump for item in items]
-    builds = [(place, item.build) for place, item in enumerate(items) if item.build]
-
-    def dump_tuple(values: object) -> list[object]:
-        if not isinstance(values, tuple):
-            raise expected("tuple", values)
-        if len(values) != len(dumps):
-            raise Refusal(f"expected {len(dumps)} items, got {len(values)}")
-        made: list[object] = []
-        try:
-            for dump, value in zip(dumps, values, strict=True):
-                made.append(dump(value))
-        except Refusal as refusal:
-            refusal.at(len(made))
-            raise
-        return made
-
-    def build_tuple(values: tuple[Any, ...]) -> tuple[Any, ...]:
-        made = list(values)
-        try:
-            for place, build in builds:
-                made[place] = build(made[place])
-        except Refusal as refusal:
-            refusal.at(place)
-            raise
-        return tuple(made)
-
-    depth = 1 + max(item.depth for item in items)
-    hashable = all(item.hashable for item in items)
-    wire = GenericAlias(tuple, tuple(item.wire for item in items))
-    return Kind(dump_tuple, wire, build_tuple if builds else None, depth=depth, hashable=hashable)
-
-
-def _dict(compiler: Compiler, args: tuple[Any, ...]) -> Kind:
-    if unwrapped(args[0]) is not str:
-        raise _Unsupported("the keys of a dict must be str, as they are in JSON.")
-    item = compiler.kind(args[1])
-    compiler.keyed = True
-    dump, build = item.dump, item.build
-
-    def dump_dict(values: object) -> dict[str, object]:
-        if not isinstance(values, dict):
-            raise expected("dict", values)
-        made: dict[str, object] = {}
-        for key, value in values.items():
-            name = key if type(key) is str else canonical.check_key(key)
-            try:
-                made[name] = dump(value)
-            except Refusal as refusal:
-                refusal.at(name)
-                raise
-        return made
-
-    def build_dict(values: dict[str, Any]) -> dict[str, Any]:
-        try:
-            for name, value in values.items():
-                values[name] = cast("Callable[[Any], object]", build)(value)
-        except Refusal as refusal:
-            refusal.at(name)
-            raise
-        return values
-
-    wire = GenericAlias(dict, (str, item.wire))
-    return Kind(dump_dict, wire, build and build_dict, depth=1 + item.depth, hashable=False)
-
-
-_CONTAINERS: dict[object, Callable[[Compiler, tuple[Any, ...]], Kind]] = {
-    list: functools.partial(_array, list),
-    set: functools.partial(_array, set),
-    frozenset: functools.partial(_array, frozenset),
-    tuple: _tuple,
-    dict: _dict,
-}
-
-
 def _enum(cls: type[Enum]) -> Kind:
     values = [member.value for member in cls]
     if issubclass(cls, Flag) or {type(value) for value in values} not in ({str}, {int}):
-        raise _Unsupported(f"the values of {cls.__qualname__} must be all str or all int, and it can be no Flag.")
+        raise Unsupported(f"the values of {cls.__qualname__} must be all str or all int, and it can be no Flag.")
     if any(type(value) is int and abs(value) > MAX_INT for value in values):
-        raise _Unsupported(f"a value of {cls.__qualname__} is beyond ±(2^53 - 1).")
+        raise Unsupported(f"a value of {cls.__qualname__} is beyond ±(2^53 - 1).")
 
     def dump(value: Any) -> object:
         if type(value) is cls:
@@ -289,9 +146,9 @@ def _enum(cls: type[Enum]) -> Kind:
 
 def _literal(values: tuple[Any, ...]) -> Kind:
     if any(type(value) not in (str, int, bool, NoneType) for value in values):
-        raise _Unsupported("a Literal may hold str, int, bool and None.")
+        raise Unsupported("a Literal may hold str, int, bool and None.")
     if any(type(value) is int and abs(value) > MAX_INT for value in values):
-        raise _Unsupported("a Literal holds an integer beyond ±(2^53 - 1).")
+        raise Unsupported("a Literal holds an integer beyond ±(2^53 - 1).")
     allowed = {(type(value), value) for value in values}
     shown = f"one of {', '.join(map(repr, values))}"
     others = tuple(value for value in values if type(value) is not bool)

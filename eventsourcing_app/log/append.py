@@ -5,15 +5,14 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.apps import apps
-from django.db import connections, transaction
+from django.db import transaction
 
-from eventsourcing_app.conf import conf
 from eventsourcing_app.context import current, reacting
 from eventsourcing_app.events import canonical
 from eventsourcing_app.exceptions import EventRefused, LogUnsafe, ReactionRefused
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.log.commits import CommitToken
+from eventsourcing_app.log.connection import log_connection, stored_event
 from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.db.backends.base.base import BaseDatabaseWrapper
-
-    from eventsourcing_app.log.records import StoredEvent
 
 COPY_FROM = 64
 """Batches of at least this many events go to PostgreSQL by COPY, which is faster but tells no positions."""
@@ -63,16 +60,6 @@ class Appended(NamedTuple):
     """Position of the last event of each stream."""
     token: CommitToken
     """Tells whether the write still stands."""
-
-
-def log_connection() -> BaseDatabaseWrapper:
-    """Return the connection to the one database that holds the log."""
-    return connections[conf.DATABASE]
-
-
-def stored_event() -> type[StoredEvent]:
-    """Return the model of the log. Asked for by name, so that ``publish`` can be imported before models are."""
-    return apps.get_model("eventsourcing_app", "StoredEvent")
 
 
 def append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
 

@@ -17,11 +17,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.db import connections
-
-from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log import locks
+from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.locks import OpenAppend, Waiting
 
 if TYPE_CHECKING:
@@ -121,7 +119,7 @@ def status() -> LogStatus:
 
 
 def _connection() -> BaseDatabaseWrapper:
-    connection = connections[conf.DATABASE]
+    connection = log_connection()
     if connection.vendor not in {"postgresql", "sqlite"}:
         raise LogUnsafe(
             f"The order of the log is not known to be safe on {connection.display_name}. "

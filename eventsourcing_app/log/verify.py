@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eventsourcing_app.events import canonical
-from eventsourcing_app.log.append import log_connection, stored_event
+from eventsourcing_app.log.connection import log_connection, stored_event
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.read import WINDOW, read_window
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from eventsourcing_app.context import Reaction, apart, reacting
 from eventsourcing_app.exceptions import ReactionRefused
-from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.connection import log_connection
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.utils import timezone
 
 from eventsourcing_app.exceptions import LogUnsafe
-from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.settled import last_position, settled_position
 from eventsourcing_app.subscriptions.claim import claim, ensure, waiting
 from eventsourcing_app.subscriptions.registry import registry

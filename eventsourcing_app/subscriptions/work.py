@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import transaction
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.log.append import log_connection
+from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.read import read_window
 from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.deliver import deliver
