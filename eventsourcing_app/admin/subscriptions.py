@@ -70,7 +70,7 @@ class SegmentInline(_SegmentInline):
 class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     """The subscriptions that the database knows."""
 
-    list_display = ("name", "kind", "status", "checkpoint", "failing_since", "last_error")
+    list_display = ("name", "kind", "status", "checkpoint", "failed", "last_error")
     list_filter = ("kind", "status")
     inlines = (SegmentInline,)
     fields = readonly_fields = ("name", "kind", "status", "segment_count", "started_after", "created")
@@ -94,7 +94,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         return lowest
 
     @admin.display(description=_("failed at"), ordering="failed_at", empty_value="—")
-    def failing_since(self, subscription: Any) -> str | None:
+    def failed(self, subscription: Any) -> str | None:
         """When one of its segments failed last."""
         return None if subscription.failed_at is None else utc(subscription.failed_at)
 

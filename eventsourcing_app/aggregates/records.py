@@ -16,6 +16,7 @@ class StoredReceipt(models.Model):
     key = models.CharField(_("idempotency key"), max_length=255)
     fingerprint = models.BinaryField(_("fingerprint of the request"), max_length=32)
     result = models.JSONField(_("result"))
+    # For an API that answers a repetition with the very bytes of the first answer.
     response_status = models.PositiveSmallIntegerField(_("response status"), null=True)
     response_body = models.TextField(_("response body"), blank=True, default="")
     recorded_at = models.DateTimeField(_("recorded at"))

@@ -7,7 +7,6 @@ request are wrong, ``errors``: each with ``detail``, ``code`` and the ``pointer`
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -98,7 +97,7 @@ def _answer(error: Exception) -> _Answer | None:
         detail = _("Somebody else changed it at the same time. Read it again and decide again.")
         return _plain(409, "conflict", detail, facts)
     if isinstance(error, EventRefused):
-        problem = {"pointer": _pointer_of_path(error.path), "detail": error.why, "code": "event_refused"}
+        problem = {"path": error.path, "detail": error.why, "code": "event_refused"}
         return _plain(400, "event_refused", _("The event cannot be stored."), {"errors": [problem]})
     if isinstance(error, KeyRefused):
         detail = _("An Idempotency-Key has 1 to %d printable characters.") % MAX_KEY
@@ -153,9 +152,3 @@ def _errors(detail: Any, pointer: str) -> Iterator[dict[str, str]]:
 
 def _escaped(name: object) -> str:
     return str(name).replace("~", "~0").replace("/", "~1")
-
-
-def _pointer_of_path(path: str) -> str:
-    """``lines[2].amount`` as a JSON pointer: ``/lines/2/amount``."""
-    parts = [part for part in re.split(r"[.\[\]]+", path) if part]
-    return "".join(f"/{_escaped(part)}" for part in parts)

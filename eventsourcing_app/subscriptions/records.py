@@ -22,10 +22,11 @@ class Subscription(models.Model):
     kind = models.CharField(_("kind"), max_length=20, choices=Kind.choices)
     status = models.CharField(_("status"), max_length=20, choices=Status.choices, default=Status.ACTIVE)
     types = models.JSONField(_("event types"), default=list)
-    """The wire names it reacts to, as the code that last defined it says. Code that does not know one of them is older:
-    it leaves the subscription alone, for it would move the checkpoint past events that it cannot see."""
+    """The wire names it reacts to. Code that does not react to one of them may be older, and leaves it alone: it would
+    move the checkpoint past events that it does not look for."""
     fingerprint = models.CharField(_("fingerprint"), max_length=64, default="")
     """Of its name and types: code with another definition claims nothing of it."""
+    # Of more segments than one, and of pausing and halting, nothing makes use yet; the rows are ready for it.
     segment_count = models.PositiveSmallIntegerField(_("segments"), default=1)
     started_after = models.PositiveBigIntegerField(_("started after position"), default=0)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
@@ -54,6 +55,7 @@ class Segment(models.Model):
     claimed_until = models.DateTimeField(_("claimed until"), null=True)
     served_at = models.DateTimeField(_("served at"), null=True)
     """When it was last claimed: the longest unserved comes first."""
+    # What a claim covers, for whoever looks into the table.
     in_flight_from = models.PositiveBigIntegerField(_("in flight from"), null=True)
     in_flight_to = models.PositiveBigIntegerField(_("in flight to"), null=True)
     careful_until = models.PositiveBigIntegerField(_("careful until"), default=0)

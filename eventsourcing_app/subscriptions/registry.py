@@ -18,8 +18,11 @@ from eventsourcing_app.events.registry import registry as events
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from eventsourcing_app.log.recorded import RecordedEvent
+
 Start = Literal["beginning", "now"] | int
-F = TypeVar("F", bound="Callable[..., Any]")
+F = TypeVar("F", bound="Callable[[Any, RecordedEvent], object]")
+M = TypeVar("M", bound="Callable[[Any, Any, RecordedEvent], object]")
 
 _MAX_NAME = 120
 
@@ -126,12 +129,12 @@ def subscriber(name: str, *what: type, start: Start = "beginning", transactional
     return register
 
 
-def handles(*what: type) -> Callable[[F], F]:
+def handles(*what: type) -> Callable[[M], M]:
     """Mark the method of a ``Projection`` that is called with events of these classes."""
     for cls in what:
         declaration_of(cls)
 
-    def mark(method: F) -> F:
+    def mark(method: M) -> M:
         require_plain(method)
         method.__handles__ = what  # type: ignore[attr-defined]
         return method
