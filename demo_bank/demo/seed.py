@@ -64,8 +64,7 @@ def seed(*, actor: str) -> Seeded:
     with transaction.atomic():
         fresh = not Account.objects.filter(number=_number(1)).exists()
         if fresh:
-            with context(actor=actor, channel="branch"):
-                refused = _live()
+            refused = _live(actor)
     return Seeded(
         fresh=fresh,
         accounts=Account.objects.count(),
@@ -75,11 +74,12 @@ def seed(*, actor: str) -> Seeded:
     )
 
 
-def _live() -> int:
+def _live(actor: str) -> int:
     refused = 0
     story = _Story()
     for moment, act in story.acts():
-        with clock.at(moment):
+        # A context for each act: what happens in one has a correlation id of its own.
+        with clock.at(moment), context(actor=actor, channel="branch"):
             try:
                 act()
             except CommandRejected:

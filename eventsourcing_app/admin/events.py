@@ -19,7 +19,7 @@ from eventsourcing_app.admin.filters import (
     TypeFilter,
 )
 from eventsourcing_app.admin.keyset import KeysetChangeList
-from eventsourcing_app.admin.presentation import NOTHING, Links, brief, pretty, utc
+from eventsourcing_app.admin.presentation import NOTHING, Links, breakable, brief, pretty, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.log.records import StoredEvent
 
@@ -84,7 +84,11 @@ class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
         def correlation(event: StoredEvent) -> str:
             return links.events(brief(event.correlation_id), correlation_id=event.correlation_id)
 
-        return ("position", self.recorded, stream, "version", "type", actor, correlation)
+        @admin.display(description=_("type"))
+        def wire_name(event: StoredEvent) -> str:
+            return breakable(event.type)
+
+        return ("position", self.recorded, stream, "version", wire_name, actor, correlation)
 
     def get_fieldsets(self, request: HttpRequest, obj: Model | None = None) -> Any:
         links = Links(self.admin_site, request)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.utils import quote
 from django.urls import NoReverseMatch, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
+from django.utils.safestring import mark_safe
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.access.visibility import may_view_events
@@ -40,6 +42,12 @@ def utc(moment: datetime, *, exact: bool = False) -> SafeString:
 def brief(text: str) -> SafeString | str:
     """The end of a long identifier, where those made close to each other differ; the whole of it on hover."""
     return text if len(text) <= _BRIEF else format_html('<span title="{}">…{}</span>', text, text[-8:])
+
+
+def breakable(name: str) -> SafeString:
+    """A wire name that a narrow column may break between its words."""
+    words = re.split(r"(?<=[._])", name)
+    return format_html_join(mark_safe("<wbr>"), "{}", ((word,) for word in words))
 
 
 def pretty(value: Any) -> SafeString:
@@ -74,7 +82,7 @@ class Links:
     def stream(self, event: StoredEvent, *, in_brief: bool = False) -> SafeString | str:
         """The aggregate of an event."""
         key = brief(event.stream_key) if in_brief else event.stream_key
-        text = format_html("{} {}", event.stream_type, key)
+        text = format_html("{} {}", breakable(event.stream_type), key)
         model = self._models.get(event.stream_type)
         if event.version is None or model is None or not self._may_view(model):
             return text
