@@ -15,7 +15,7 @@ from eventsourcing_app.aggregates.rebuild import Rebuilt, rebuild
 from eventsourcing_app.exceptions import SpentInstance
 from eventsourcing_app.log.read import read_streams
 from tests.samples.factories import begin_counter, change_row, elsewhere, fetch, list_book, open_wallet, run_sql
-from tests.samples.models import Book, Contract, Counter, Customer, OwnerTotal, Wallet
+from tests.samples.models import Book, Contract, Counter, Customer, Folder, OwnerTotal, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,3 +235,9 @@ def test_the_command_refuses_what_is_not_event_sourced(label: str) -> None:
     with pytest.raises(CommandError, match=r"app_label|not event-sourced"):
         command(label)
     assert OwnerTotal._meta.label == "samples.OwnerTotal"
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_file_field_that_holds_no_file_is_no_difference(name: str | None) -> None:
+    assert module._value(Folder(scan=name), "scan") == module._value(Folder(), "scan")
+    assert module._value(Folder(scan="a.pdf"), "scan") == "a.pdf"

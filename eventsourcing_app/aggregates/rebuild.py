@@ -122,6 +122,8 @@ def _value(instance: EventSourcedModel, name: str) -> Any:
     assert isinstance(field, models.Field)
     # Through the column's own conversion, so that 1 and Decimal("1.00") are the same stored value.
     value = field.to_python(getattr(instance, field.attname))
+    if isinstance(field, models.FileField):  # keeps no file as the empty name
+        return str(value or "")
     if isinstance(field, models.JSONField):  # keeps a tuple as a list, and every key as text
         return json.loads(json.dumps(value, cls=field.encoder))
     return value
