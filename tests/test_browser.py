@@ -89,7 +89,7 @@ def test_an_auditor_finds_out_what_happened_to_an_account(page: Page, account: A
 
     page.get_by_role("main").get_by_role("link", name="Accounts").click()
     _picture(page, "accounts")
-    page.get_by_role("link", name="DE01").click()
+    page.get_by_role("link", name="DE01", exact=True).click()
     expect(page.get_by_text("2787.66")).to_be_visible()
     expect(page.get_by_role("button", name="Save")).to_have_count(0)
     _picture(page, "account")
@@ -101,7 +101,7 @@ def test_an_auditor_finds_out_what_happened_to_an_account(page: Page, account: A
     expect(rows.last).to_contain_text("bank.account_opened")
     _picture(page, "trail")
 
-    rows.first.get_by_role("link", name="9").click()
+    rows.first.get_by_role("link", name="9", exact=True).click()
     data = page.locator(".field-pretty_data pre")
     expect(data).to_contain_text('"amount": "12.34"')
     expect(data).to_contain_text("<b>Café</b> 🍰")
