@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -12,7 +13,7 @@ from eventsourcing_app.events import canonical
 from eventsourcing_app.exceptions import EventRefused, LogUnsafe, ReactionRefused
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.log.commits import CommitToken
-from eventsourcing_app.log.connection import log_connection, stored_event
+from eventsourcing_app.log.connection import log_connection, prepared_cursor, stored_event
 from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
@@ -31,6 +32,8 @@ _SQLITE_ROWS = 500
 _WRITTEN = COLUMNS[1:]
 _CASTS = ("uuid", "", "", "bigint", "", "smallint", "json", "json", "", "", "uuid", "timestamptz", "bytea")
 _MAX_STREAM_KEY = 255
+_TAKEN = "SELECT array_agg(position ORDER BY position), 1 / (count(*) = {written})::int FROM stored"
+"""Divides by zero, and so undoes the whole statement, unless every event was taken."""
 
 
 class NewEvent(NamedTuple):
@@ -132,8 +135,8 @@ def _rows(events: Sequence[NewEvent], recorded_at: datetime) -> list[tuple[Any, 
     return rows
 
 
-def _insert(connection: BaseDatabaseWrapper) -> str:
-    quote = connection.ops.quote_name
+def _insert() -> str:
+    quote = log_connection().ops.quote_name
     return f"INSERT INTO {quote(stored_event()._meta.db_table)} ({', '.join(map(quote, _WRITTEN))})"
 
 
@@ -142,30 +145,27 @@ def _append_postgresql(
 ) -> list[int] | None:
     if len(rows) >= COPY_FROM:
         return _copy(connection, rows, state)
-    values = ", ".join(["(" + ", ".join(["%s"] * len(_WRITTEN)) + ")"] * len(rows))
     params: list[Any] = list(chain.from_iterable(rows))
-    written, insert = f"{len(rows)}", f"{_insert(connection)} VALUES {values}"
-    head = "WITH"
     if state is not None:
-        head = f"WITH state AS ({state.sql} RETURNING 1),"
-        columns = ", ".join(
-            f"v.{name}::{cast}" if cast else f"v.{name}" for name, cast in zip(_WRITTEN, _CASTS, strict=True)
-        )
-        insert = (
-            f"{_insert(connection)} SELECT {columns} FROM (VALUES {values}) AS v ({', '.join(_WRITTEN)}) "
-            "WHERE EXISTS (SELECT FROM state)"
-        )
-        written = f"(SELECT count(*) FROM state) * {len(rows)}"
         params = [*state.params, *params]
-    # Divides by zero, and so undoes the whole statement, if the log has not taken every event.
-    sql = (
-        f"{head} stored AS ({insert} RETURNING position) SELECT array_agg(position ORDER BY position), "
-        f"1 / CASE WHEN count(*) = {written} THEN 1 ELSE 0 END FROM stored"
-    )
-    with discards_translated(), connection.cursor() as cursor:
+    sql = _statement(None if state is None else state.sql, len(rows))
+    with discards_translated(), prepared_cursor(connection) as cursor:
         cursor.execute(sql, params)
         positions: list[int] | None = cursor.fetchone()[0]
     return positions
+
+
+@lru_cache(maxsize=1024)
+def _statement(state: str | None, rows: int) -> str:
+    """The one statement that writes a row and its events; it undoes itself unless the log takes all of them."""
+    first = ", ".join(f"%s::{cast}" if cast else "%s" for cast in _CASTS)
+    values = f"VALUES ({first})" + f", ({', '.join(['%s'] * len(_CASTS))})" * (rows - 1)
+    if state is None:
+        return f"WITH stored AS ({_insert()} {values} RETURNING position) {_TAKEN.format(written=rows)}"
+    return (
+        f"WITH state AS ({state} RETURNING 1), stored AS ({_insert()} SELECT v.* FROM state, ({values}) AS v "
+        f"RETURNING position) {_TAKEN.format(written=f'(SELECT count(*) FROM state) * {rows}')}"
+    )
 
 
 def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> list[int] | None:
@@ -203,7 +203,7 @@ def _append_sqlite(
             for row in part:
                 causation = None if row[10] is None else row[10].hex
                 params += (row[0].hex, *row[1:10], causation, adapt_time(row[11]), row[12])
-            cursor.execute(f"{_insert(connection)} VALUES {values} RETURNING position", params)
+            cursor.execute(f"{_insert()} VALUES {values} RETURNING position", params)
             # There is one writer and no gap: the order of the positions is the order of the rows.
             positions += sorted(row[0] for row in cursor.fetchall())
         require_all_taken(len(positions), len(rows))

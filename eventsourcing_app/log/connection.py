@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.db import connections
@@ -11,6 +11,7 @@ from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.utils import CursorWrapper
 
     from eventsourcing_app.log.records import StoredEvent
 
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 def log_connection() -> BaseDatabaseWrapper:
     """Return the connection to the one database that holds the log."""
     return connections[conf.DATABASE]
+
+
+def prepared_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
+    """Return a cursor for a statement that is run again and again with other parameters.
+
+    Where the settings allow it (``"prepare_threshold"`` in the ``OPTIONS`` of a PostgreSQL database; Django's default
+    forbids it, because some connection poolers cannot keep them), the server plans such a statement once a connection.
+    Every parameter must have a type that the server can tell: by its column, or by a cast.
+    """
+    cursor = connection.cursor()
+    raw: Any = connection.connection
+    if getattr(raw, "prepare_threshold", None) is not None:
+        # Django's wrapper, with all that it checks and logs, around a cursor that sends parameters apart from the SQL.
+        cursor.cursor = connection.Database.Cursor(raw)  # type: ignore[attr-defined]
+    return cursor
 
 
 def stored_event() -> type[StoredEvent]:
