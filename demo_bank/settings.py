@@ -60,8 +60,12 @@ DATABASE_OPTIONS: dict[str, dict[str, Any]] = {
         "transaction_mode": "IMMEDIATE",
         "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL",
     },
-    # A session that is forgotten in a transaction would hold back every subscription.
-    "django.db.backends.postgresql": {"options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s"},
+    "django.db.backends.postgresql": {
+        # A session that is forgotten in a transaction would hold back every subscription.
+        "options": "-c lock_timeout=10s -c idle_in_transaction_session_timeout=60s",
+        # The statements of every save are planned once a connection. Not behind a pooler that cannot keep them.
+        "prepare_threshold": 5,
+    },
 }
 DATABASES: dict[str, Any] = {
     "default": dj_database_url.config(

@@ -71,6 +71,8 @@ def postgres_database() -> dict[str, Any]:
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": os.environ.get("PGDATABASE", "eventsourcing"),
+        # With and without prepared statements: the runs of `make matrix` have them.
+        "OPTIONS": {"prepare_threshold": 0} if os.environ.get("TEST_PREPARED") else {},
     }
 
 

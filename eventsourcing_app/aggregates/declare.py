@@ -16,7 +16,6 @@ from eventsourcing_app.events.declare import declaration_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from contextlib import AbstractContextManager
     from typing import ParamSpec
 
     P = ParamSpec("P")
@@ -28,7 +27,9 @@ F = TypeVar("F", bound="Callable[..., Any]")
 class _Aggregate(Protocol):
     """What a command needs of the instance it is called on."""
 
-    def _running(self, command: Command) -> AbstractContextManager[None]: ...
+    def _begin(self, command: Command) -> int: ...
+
+    def _failed(self, command: Command, before: int) -> None: ...
 
 
 A = TypeVar("A", bound=_Aggregate)
@@ -105,8 +106,12 @@ def _command(function: Callable[..., Any], *, creates: bool) -> Callable[..., An
 
     @functools.wraps(function)
     def run(self: _Aggregate, *args: Any, **kwargs: Any) -> Any:
-        with self._running(declared):
+        before = self._begin(declared)
+        try:
             return function(self, *args, **kwargs)
+        except BaseException:
+            self._failed(declared, before)
+            raise
 
     run.__command__ = declared  # type: ignore[attr-defined]
     return run

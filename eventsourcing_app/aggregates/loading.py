@@ -66,7 +66,7 @@ _statements: dict[tuple[type[models.Model], bool, str], _Statement] = {}
 
 
 def _compile(connection: BaseDatabaseWrapper, model: type[models.Model], pk: object, lock: bool) -> _Statement:
-    rows = models.QuerySet(model, using=conf.DATABASE).order_by().filter(pk=pk)
+    rows: models.QuerySet[models.Model] = models.QuerySet(model, using=conf.DATABASE).order_by().filter(pk=pk)
     if lock:
         rows = rows.select_for_update(no_key=True, of=("self",))
     compiler = rows.query.get_compiler(connection=connection)

@@ -50,8 +50,7 @@ class EventSourcedManager(models.Manager[M]):
 
     @property
     def _gives_every_row(self) -> bool:
-        own = type(self).get_queryset is EventSourcedManager.get_queryset and self._db in (None, conf.DATABASE)
-        return own and self._queryset_class in (models.QuerySet, EventSourcedQuerySet)
+        return type(self).get_queryset is EventSourcedManager.get_queryset and self._db in (None, conf.DATABASE)
 
     def perform(
         self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
@@ -119,7 +118,7 @@ class EventSourcedManager(models.Manager[M]):
             )
         with transaction.atomic(using=conf.DATABASE):
             if existing:
-                self._lock(self.get_queryset().only("pk"), [instance.pk for instance in existing])
+                self._lock(self.get_queryset().values_list("pk"), [instance.pk for instance in existing])
             write(instances)
 
     def at(self, pk: Any, *, version: int | None = None, when: datetime | None = None) -> M:

@@ -6,7 +6,6 @@ is a row. A row is written only together with the events that made it.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from django.db import models
@@ -26,7 +25,7 @@ from eventsourcing_app.exceptions import CommandRejected, DirectWriteRefused, St
 from eventsourcing_app.identifiers import uuid7
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping
 
     from eventsourcing_app.aggregates.declare import Command
     from eventsourcing_app.log.records import StoredEventQuerySet
@@ -178,7 +177,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         if self._recording.applying:
             raise RuntimeError("@applies methods only change state: record events in a command.")
         recording = self._usable()
-        recording.check(self)
+        recording.check_unchanged(self)
         if self.ended or recording.ends:
             raise StreamEnded(f"This {self._meta.verbose_name} has ended: it accepts no further event.")
         declaration = declaration_of(event)
@@ -201,28 +200,27 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
 
     def _usable(self) -> Recording:
         """Raise if the instance is spent, and see to it that what is loaded of it is of one known version."""
-        self._recording.check_unspent(self)
-        if not self._recording.baseline.keys() >= _IDENTITY:  # deferred
-            self._recording.check(self)
+        recording = self._recording
+        recording.check_unspent(self)
+        if not recording.baseline.keys() >= _IDENTITY:  # deferred
+            recording.check_unchanged(self)
             self.refresh_from_db(fields=_IDENTITY)
         return self._recording
 
-    @contextmanager
-    def _running(self, command: Command) -> Iterator[None]:
+    def _begin(self, command: Command) -> int:
+        """Raise if the command cannot run now; return what ``_failed`` needs to know."""
         recording = self._usable()
-        before = recording.latest
         exists = not self._state.adding or bool(recording.pending)
         if command.creates and exists:
             raise CommandRejected(f"This {self._meta.verbose_name} exists already.", code="already_exists")
         if not command.creates and not exists:
             raise CommandRejected(f"This {self._meta.verbose_name} does not exist yet.", code="does_not_exist")
-        try:
-            yield
-        except BaseException:
-            recording = self._recording  # another one, if the command has loaded the instance again
-            if recording.latest > before:
-                recording.spend(f"{command.name}() failed after it had recorded an event")
-            raise
+        return recording.latest
+
+    def _failed(self, command: Command, before: int) -> None:
+        recording = self._recording  # another one, if the command has loaded the instance again
+        if recording.latest > before:
+            recording.spend(f"{command.name}() failed after it had recorded an event")
 
     def save_base(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse: rows are written only by ``save()``, with their events."""

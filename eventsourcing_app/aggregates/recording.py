@@ -120,19 +120,24 @@ class Recording:
         outside = {} if only is None else self.outside
         for column in _outside(type(instance)):
             if column.attname in values and (only is None or column.attname in only):
-                outside[column.attname] = deepcopy(_plain(values[column.attname]))
+                value = values[column.attname]
+                outside[column.attname] = value if type(value) in _IMMUTABLE else deepcopy(_plain(value))
         self.outside = outside
         self._settle_history(instance, only)
 
     def _settle_history(self, instance: models.Model, only: Collection[str] | None) -> None:
         values = instance.__dict__
         self.key = instance.pk
-        baseline = {} if only is None else self.baseline
+        before = self.baseline
+        baseline = {} if only is None else before
         for name in _watched(type(instance)):
             if name in values and (only is None or name in only):
-                value = _plain(values[name])
+                value = values[name]
                 if type(value) not in _IMMUTABLE:
-                    value = self._frozen(instance, name, value)
+                    value = _plain(value)
+                    # Comparing costs less than copying, and most events leave most fields as they are.
+                    same = name in before and type(before[name]) is type(value) and before[name] == value
+                    value = before[name] if same else self._frozen(instance, name, value)
                 baseline[name] = value
         self.baseline = baseline
 
@@ -170,6 +175,10 @@ class Recording:
     def check(self, instance: models.Model) -> None:
         """Raise if the instance is spent, or was changed without an event."""
         self.check_unspent(instance)
+        self.check_unchanged(instance)
+
+    def check_unchanged(self, instance: models.Model) -> None:
+        """Raise if the instance was changed without an event."""
         changed = self.changed(instance)
         if changed:
             raise UnrecordedChange(type(instance).__name__, changed)
@@ -189,8 +198,11 @@ class Recording:
         values = instance.__dict__
         changed = []
         for name, was in self.baseline.items():
-            value = _plain(values.get(name, was))
-            if value is not was and (type(value) is not type(was) or value != was):
+            value = values.get(name, was)
+            if value is was:
+                continue
+            value = _plain(value)
+            if type(value) is not type(was) or value != was:
                 changed.append(name)
         # A row that is new under another key would begin its history in the middle.
         if self.baseline.get("version") if instance._state.adding else self.key != instance.pk:

@@ -11,13 +11,14 @@ from django.db.models.signals import post_save, pre_save
 from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.recording import PendingEvent
 from eventsourcing_app.aggregates.rows import (
-    Loaded,
     draw_key,
     draws_key_late,
+    insert,
     insert_drawing_key,
     new_key,
     state_write,
 )
+from eventsourcing_app.aggregates.updates import Loaded, update_many
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import (
     CommandRejected,
@@ -139,25 +140,30 @@ def _write_several(
 ) -> Appended:
     with transaction.atomic(using=connection.alias, savepoint=False):
         # In one order for all writers, so that two who create the same keys do not wait for each other.
-        for instance in sorted(instances, key=lambda instance: instance.stream_key):
-            loaded = expected[id(instance)]
+        for instance in sorted((i for i in instances if i._state.adding), key=lambda instance: instance.stream_key):
             with conflicts_translated(
-                instance.stream_type, instance.stream_key, expected=loaded.version, primary_key=new_key(instance)
+                instance.stream_type, instance.stream_key, expected=0, primary_key=new_key(instance)
             ):
-                if draws_key_late(connection, instance):
-                    insert_drawing_key(connection, instance)
-                    continue
-                draw_key(connection, instance)
-                state = state_write(connection, instance, loaded)
-                with connection.cursor() as cursor:
-                    cursor.execute(state.sql, state.params)
-                    if cursor.rowcount != 1:
-                        raise _lost_race(instance, loaded.version)
+                _create(connection, instance)
+        existing = [(instance, expected[id(instance)]) for instance in instances if not instance._state.adding]
         first = instances[0]
         with conflicts_translated(first.stream_type, first.stream_key, expected=expected[id(first)].version):
+            lost = update_many(connection, existing)
+            if lost is not None:
+                raise _lost_race(lost, expected[id(lost)].version)
             appended = append(_events(instances, expected), recorded_at=recorded_at, repeatable=repeatable)
     assert appended is not None, "only a state that was not found leaves the log as it is"
     return appended
+
+
+def _create(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:
+    if draws_key_late(connection, instance):
+        insert_drawing_key(connection, instance)
+        return
+    draw_key(connection, instance)
+    state = insert(connection, instance)
+    with connection.cursor() as cursor:
+        cursor.execute(state.sql, state.params)
 
 
 def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:

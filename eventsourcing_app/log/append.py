@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from django.db import transaction
 
@@ -12,10 +12,11 @@ from eventsourcing_app.context import current, reacting
 from eventsourcing_app.events import canonical
 from eventsourcing_app.exceptions import EventRefused, LogUnsafe, ReactionRefused
 from eventsourcing_app.identifiers import uuid7
+from eventsourcing_app.log.clock import timestamp
 from eventsourcing_app.log.commits import CommitToken
 from eventsourcing_app.log.connection import log_connection, prepared_cursor, stored_event
 from eventsourcing_app.log.errors import discards_translated, require_all_taken
-from eventsourcing_app.log.fingerprint import envelope, fingerprint
+from eventsourcing_app.log.fingerprint import envelope_of_text, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+Last: TypeAlias = "dict[tuple[str, str], int]"
+"""Position of the last event of each stream, by stream type and key."""
 
 COPY_FROM = 64
 """Batches of at least this many events go to PostgreSQL by COPY, which is faster but tells no positions."""
@@ -59,7 +63,7 @@ class Appended(NamedTuple):
 
     position: int
     """Position of the last event."""
-    last: dict[tuple[str, str], int]
+    last: Last
     """Position of the last event of each stream."""
     token: CommitToken
     """Tells whether the write still stands."""
@@ -82,19 +86,19 @@ def append(
     write = _append_postgresql if connection.vendor == "postgresql" else _append_sqlite
     # A caller that keeps an error of the database to itself must not believe that what it wrote before will be kept.
     with transaction.mark_for_rollback_on_error(connection.alias):
-        positions = write(connection, rows, state)
-    if positions is None:
+        last = write(connection, rows, state)
+    if last is None:
         return None
-    last = {(event.stream_type, event.stream_key): position for event, position in zip(events, positions, strict=True)}
+    position = last[events[-1].stream_type, events[-1].stream_key]
     token = CommitToken(
         connection,
         stored_event(),
         event_id=rows[-1][0],
-        position=positions[-1],
+        position=position,
         count=len(events),
         types=frozenset(event.type for event in events),
     )
-    return Appended(positions[-1], last, token)
+    return Appended(position, last, token)
 
 
 def _check(connection: BaseDatabaseWrapper, events: Sequence[NewEvent], repeatable: bool) -> None:
@@ -121,17 +125,23 @@ def _check(connection: BaseDatabaseWrapper, events: Sequence[NewEvent], repeatab
 def _rows(events: Sequence[NewEvent], recorded_at: datetime) -> list[tuple[Any, ...]]:
     context = current()
     event_ids = [uuid7() for _ in events]
-    shared: dict[str, Any] = {
-        "metadata": canonical.dumps(context.metadata),
-        "actor": context.resolve_actor(),
-        "correlation_id": context.correlation_id or str(event_ids[0]),
-        "causation_id": context.causation_id,
-        "recorded_at": recorded_at,
-    }
-    rows = []
-    for event_id, event in zip(event_ids, events, strict=True):
-        columns: dict[str, Any] = {"event_id": event_id, **event._asdict(), **shared}
-        rows.append((*columns.values(), fingerprint(envelope(**columns))))
+    actor, metadata = context.resolve_actor(), canonical.dumps(context.metadata)
+    correlation_id, causation_id = context.correlation_id or str(event_ids[0]), context.causation_id
+    moment, cause = timestamp(recorded_at), None if causation_id is None else str(causation_id)
+    rows: list[tuple[Any, ...]] = []
+    for event_id, (stream_type, stream_key, version, type_, schema_version, data) in zip(
+        event_ids, events, strict=True
+    ):
+        sealed = envelope_of_text(
+            *(actor, cause, correlation_id, data, str(event_id), metadata, moment),
+            *(schema_version, stream_key, stream_type, type_, version),
+        )
+        rows.append(
+            (
+                *(event_id, stream_type, stream_key, version, type_, schema_version, data, metadata),
+                *(actor, correlation_id, causation_id, recorded_at, fingerprint(sealed)),
+            )
+        )
     return rows
 
 
@@ -142,7 +152,7 @@ def _insert() -> str:
 
 def _append_postgresql(
     connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None
-) -> list[int] | None:
+) -> Last | None:
     if len(rows) >= COPY_FROM:
         return _copy(connection, rows, state)
     params: list[Any] = list(chain.from_iterable(rows))
@@ -152,7 +162,11 @@ def _append_postgresql(
     with discards_translated(), prepared_cursor(connection) as cursor:
         cursor.execute(sql, params)
         positions: list[int] | None = cursor.fetchone()[0]
-    return positions
+    return None if positions is None else _last(rows, positions)
+
+
+def _last(rows: list[tuple[Any, ...]], positions: list[int]) -> Last:
+    return {(row[1], row[2]): position for row, position in zip(rows, positions, strict=True)}
 
 
 @lru_cache(maxsize=1024)
@@ -168,9 +182,10 @@ def _statement(state: str | None, rows: int) -> str:
     )
 
 
-def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> list[int] | None:
+def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> Last | None:
     quote = connection.ops.quote_name
-    sql = f"COPY {quote(stored_event()._meta.db_table)} ({', '.join(map(quote, _WRITTEN))}) FROM STDIN"
+    table = quote(stored_event()._meta.db_table)
+    sql = f"COPY {table} ({', '.join(map(quote, _WRITTEN))}) FROM STDIN"
     with transaction.atomic(using=connection.alias, savepoint=False), connection.cursor() as cursor:
         if state is not None and not _write_state(cursor, state):
             return None
@@ -178,19 +193,18 @@ def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: S
         with connection.wrap_database_errors, cursor.copy(sql) as copy:
             for row in rows:
                 copy.write_row(row)
-        # COPY returns nothing; the unique index on event_id finds the rows again.
-        cursor.execute(
-            f"SELECT event_id, position FROM {quote(stored_event()._meta.db_table)} WHERE event_id = ANY(%s)",
-            [[row[0] for row in rows]],
-        )
+        require_all_taken(cursor.rowcount, len(rows))
+        # COPY tells no positions; the unique index on event_id finds the last event of each stream again.
+        streams = {(row[1], row[2]): row[0] for row in rows}
+        cursor.execute(f"SELECT event_id, position FROM {table} WHERE event_id = ANY(%s)", [list(streams.values())])
         found: dict[UUID, int] = dict(cursor.fetchall())
-        require_all_taken(len(found), len(rows))
-    return [found[row[0]] for row in rows]
+        require_all_taken(len(found), len(streams))
+    return {stream: found[event_id] for stream, event_id in streams.items()}
 
 
 def _append_sqlite(
     connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None
-) -> list[int] | None:
+) -> Last | None:
     adapt_time = connection.ops.adapt_datetimefield_value
     positions: list[int] = []
     with transaction.atomic(using=connection.alias, savepoint=False), connection.cursor() as cursor:
@@ -207,7 +221,7 @@ def _append_sqlite(
             # There is one writer and no gap: the order of the positions is the order of the rows.
             positions += sorted(row[0] for row in cursor.fetchall())
         require_all_taken(len(positions), len(rows))
-    return positions
+    return _last(rows, positions)
 
 
 def _write_state(cursor: Any, state: StateWrite) -> bool:

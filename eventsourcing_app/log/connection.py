@@ -30,7 +30,8 @@ def prepared_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     """
     cursor = connection.cursor()
     raw: Any = connection.connection
-    if getattr(raw, "prepare_threshold", None) is not None:
+    # Where queries are logged, the log is to show them with their parameters, which the server then never tells.
+    if getattr(raw, "prepare_threshold", None) is not None and not connection.queries_logged:
         # Django's wrapper, with all that it checks and logs, around a cursor that sends parameters apart from the SQL.
         cursor.cursor = connection.Database.Cursor(raw)  # type: ignore[attr-defined]
     return cursor

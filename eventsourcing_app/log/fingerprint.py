@@ -54,20 +54,34 @@ def envelope(
     recorded_at: datetime,
 ) -> bytes:
     """Return the canonical envelope of an event. ``data`` and ``metadata`` are canonical JSON text."""
+    cause = None if causation_id is None else str(causation_id)
+    moment = timestamp(recorded_at)
+    return envelope_of_text(
+        *(actor, cause, correlation_id, data, str(event_id), metadata, moment),
+        *(schema_version, stream_key, stream_type, type, version),
+    )
+
+
+def envelope_of_text(
+    actor: str,
+    causation_id: str | None,
+    correlation_id: str,
+    data: str,
+    event_id: str,
+    metadata: str,
+    recorded_at: str,
+    schema_version: int,
+    stream_key: str,
+    stream_type: str,
+    type: str,
+    version: int | None,
+) -> bytes:
+    """The same for a caller that has identifiers and time as text already: many events share them."""
+    raw = msgspec.Raw
     return _encode(
         _Envelope(
-            actor,
-            None if causation_id is None else str(causation_id),
-            correlation_id,
-            msgspec.Raw(data),
-            str(event_id),
-            msgspec.Raw(metadata),
-            timestamp(recorded_at),
-            schema_version,
-            stream_key,
-            stream_type,
-            type,
-            version,
+            *(actor, causation_id, correlation_id, raw(data), event_id, raw(metadata), recorded_at),
+            *(schema_version, stream_key, stream_type, type, version),
         )
     )
 
