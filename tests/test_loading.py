@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db
 
 
-def plainly(model: type[EventSourcedModel], pk: object) -> EventSourcedModel:
+def plainly(model: type[EventSourcedModel], pk: Any) -> EventSourcedModel:
     """As Django's own queryset gives it."""
     return model.objects.filter(pk=pk).get()
 
@@ -75,7 +75,7 @@ def test_a_key_may_be_given_in_any_spelling_of_its_type() -> None:
     ("model", "pk"),
     [(Wallet, uuid4()), (Counter, 0), (Counter, 10**30), (Counter, -(10**9)), (Book, ""), (Book, "9" * 500)],
 )
-def test_what_does_not_exist_is_said_in_the_words_of_django(model: type[EventSourcedModel], pk: object) -> None:
+def test_what_does_not_exist_is_said_in_the_words_of_django(model: type[EventSourcedModel], pk: Any) -> None:
     with pytest.raises(model.DoesNotExist) as plain:
         plainly(model, pk)
     with pytest.raises(model.DoesNotExist) as fast:
@@ -84,7 +84,7 @@ def test_what_does_not_exist_is_said_in_the_words_of_django(model: type[EventSou
 
 
 @pytest.mark.parametrize(("model", "pk"), [(Wallet, "no-uuid"), (Counter, "seven"), (Wallet, 1.5), (Counter, [])])
-def test_what_is_no_key_is_refused_in_the_words_of_django(model: type[EventSourcedModel], pk: object) -> None:
+def test_what_is_no_key_is_refused_in_the_words_of_django(model: type[EventSourcedModel], pk: Any) -> None:
     with pytest.raises((ValidationError, ValueError, TypeError)) as plain:
         plainly(model, pk)
     with pytest.raises(type(plain.value)) as fast:
