@@ -49,10 +49,11 @@ def test_every_column_is_what_a_queryset_gives(contract: Contract) -> None:
     wallet.save()
     for instance in (wallet, begin_counter(7), list_book(), contract):
         model = type(instance)
-        loaded = model.objects.get(pk=instance.pk)
-        assert values(loaded) == values(plainly(model, instance.pk))
+        key: Any = instance.pk
+        loaded = model.objects.get(pk=key)
+        assert values(loaded) == values(plainly(model, key))
         assert [type(value) for value in values(loaded).values()] == [
-            type(value) for value in values(plainly(model, instance.pk)).values()
+            type(value) for value in values(plainly(model, key)).values()
         ]
         assert (loaded._state.adding, loaded._state.db) == (False, "default")
 

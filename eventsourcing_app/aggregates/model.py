@@ -174,9 +174,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         Raises ``EventRefused`` if it cannot be stored exactly, ``StreamEnded`` after an event declared ``ends=True``,
         ``UnrecordedChange`` if fields were assigned outside ``@applies``, and ``SpentInstance``.
         """
-        if self._recording.applying:
-            raise RuntimeError("@applies methods only change state: record events in a command.")
         recording = self._usable()
+        if recording.applying:
+            raise RuntimeError("@applies methods only change state: record events in a command.")
         recording.check_unchanged(self)
         if self.ended or recording.ends:
             raise StreamEnded(f"This {self._meta.verbose_name} has ended: it accepts no further event.")
@@ -202,10 +202,11 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         """Raise if the instance is spent, and see to it that what is loaded of it is of one known version."""
         recording = self._recording
         recording.check_unspent(self)
-        if not recording.baseline.keys() >= _IDENTITY:  # deferred
+        if "version" not in recording.baseline or "changed_at" not in recording.baseline:  # deferred
             recording.check_unchanged(self)
             self.refresh_from_db(fields=_IDENTITY)
-        return self._recording
+            return self._recording
+        return recording
 
     def _begin(self, command: Command) -> int:
         """Raise if the command cannot run now; return what ``_failed`` needs to know."""

@@ -134,12 +134,16 @@ class Recording:
             if name in values and (only is None or name in only):
                 value = values[name]
                 if type(value) not in _IMMUTABLE:
-                    value = _plain(value)
-                    # Comparing costs less than copying, and most events leave most fields as they are.
-                    same = name in before and type(before[name]) is type(value) and before[name] == value
-                    value = before[name] if same else self._frozen(instance, name, value)
+                    value = self._kept(instance, name, before.get(name), value)
                 baseline[name] = value
         self.baseline = baseline
+
+    def _kept(self, instance: models.Model, name: str, was: Any, value: Any) -> Any:
+        """A copy of a value that could change in its place; the older copy where it is equal, which costs less."""
+        value = _plain(value)
+        if type(was) is type(value) and was == value:
+            return was
+        return self._frozen(instance, name, value)
 
     def settle_applied(self, instance: models.Model) -> None:
         """Take the state after an event for the baseline, JSON in it as the database will give it back."""
@@ -149,7 +153,11 @@ class Recording:
             if value is not None and value != self.baseline.get(field.attname):
                 text = json.dumps(value, cls=field.encoder)
                 values[field.attname] = json.loads(text, cls=field.decoder)
-        self._settle_history(instance, None)
+        self.key, baseline = instance.pk, self.baseline
+        for name in _watched(type(instance)):
+            if name in values and (value := values[name]) is not baseline.get(name, values):
+                mutable = type(value) not in _IMMUTABLE
+                baseline[name] = self._kept(instance, name, baseline.get(name), value) if mutable else value
 
     @staticmethod
     def _frozen(instance: models.Model, name: str, value: Any) -> Any:

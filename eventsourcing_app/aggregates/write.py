@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, models, transaction
 from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app.aggregates.fit import require_fit
-from eventsourcing_app.aggregates.recording import PendingEvent
 from eventsourcing_app.aggregates.rows import (
     draw_key,
     draws_key_late,
@@ -174,23 +174,16 @@ def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:
 
 
 def _events(instances: Sequence[EventSourcedModel], expected: dict[int, Loaded]) -> list[NewEvent]:
-    ordered: list[tuple[PendingEvent, EventSourcedModel, int]] = []
+    """The events of all instances, in the order in which they were recorded."""
+    ordered: list[tuple[int, NewEvent]] = []
     for instance in instances:
-        for version, pending in enumerate(instance._recording.pending, expected[id(instance)].version + 1):
-            ordered.append((pending, instance, version))
+        stream_type, stream_key, version = instance.stream_type, instance.stream_key, expected[id(instance)].version
+        for order, type_, schema_version, data in instance._recording.pending:
+            version += 1
+            ordered.append((order, NewEvent(stream_type, stream_key, version, type_, schema_version, data)))
     if len(instances) > 1:
-        ordered.sort(key=lambda entry: entry[0].order)
-    return [
-        NewEvent(
-            instance.stream_type,
-            instance.stream_key,
-            version,
-            pending.type,
-            pending.schema_version,
-            pending.data,
-        )
-        for pending, instance, version in ordered
-    ]
+        ordered.sort(key=itemgetter(0))
+    return [event for _order, event in ordered]
 
 
 def _finish(instance: EventSourcedModel, appended: Appended) -> None:
