@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import cache
-from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import models
@@ -11,7 +10,7 @@ from django.db.models import sql
 
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.log.append import StateWrite
-from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.connection import log_connection, prepared_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     _Field = models.Field[Any, Any]
 
-_ROWS = 200
+_ROWS = 500
 
 
 class Loaded(NamedTuple):
@@ -41,49 +40,57 @@ class Loaded(NamedTuple):
         return cls(instance.version, instance.changed_at)
 
 
-class _Change(NamedTuple):
-    """The columns that are written, and their values followed by those that identify the row."""
-
-    fields: tuple[_Field, ...]
-    params: list[Any]
-
-
 def update(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite:
     """Return the UPDATE of a row that is still as it was loaded."""
     fields = _fields(instance)
     if not _are_plain(fields, instance):
         return _compiled(connection, instance, loaded, fields)
-    change = _change(connection, instance, loaded, fields)
-    return StateWrite(_one(type(instance), change.fields), change.params)
+    return StateWrite(_one(type(instance), fields), _params(connection, instance, loaded, fields))
 
 
 def update_many(
     connection: BaseDatabaseWrapper, loaded: Sequence[tuple[EventSourcedModel, Loaded]]
 ) -> EventSourcedModel | None:
     """Write many rows of one model; return one that was not found as it was loaded, or ``None`` if all were."""
-    together: list[tuple[EventSourcedModel, _Change]] = []
-    with connection.cursor() as cursor:
-        for instance, was in loaded:
-            fields = _fields(instance)
-            if connection.vendor == "postgresql" and _are_plain(fields, instance):
-                together.append((instance, _change(connection, instance, was, fields)))
-                continue
+    groups: dict[tuple[_Field, ...], list[tuple[EventSourcedModel, Loaded]]] = {}
+    for entry in loaded:
+        groups.setdefault(_fields(entry[0]), []).append(entry)
+    for fields, entries in groups.items():
+        for start in range(0, len(entries), _ROWS):
+            lost = _update_group(connection, fields, entries[start : start + _ROWS])
+            if lost is not None:
+                return lost
+    return None
+
+
+def _update_group(
+    connection: BaseDatabaseWrapper, fields: tuple[_Field, ...], entries: list[tuple[EventSourcedModel, Loaded]]
+) -> EventSourcedModel | None:
+    plain = connection.vendor == "postgresql" and all(_are_plain(fields, instance) for instance, _loaded in entries)
+    columns = _columns(connection, fields, entries) if plain else None
+    with prepared_cursor(connection) as cursor:
+        if columns is not None:
+            cursor.execute(_many(type(entries[0][0]), fields), columns)
+            found = {key for (key,) in cursor.fetchall()}
+            lost = (instance for instance, _loaded in entries if instance.pk not in found)
+            return None if len(found) == len(entries) else next(lost, entries[0][0])
+        for instance, was in entries:
             statement = update(connection, instance, was)
             cursor.execute(statement.sql, statement.params)
             if cursor.rowcount != 1:
                 return instance
-        for fields, group in groupby(together, key=lambda entry: entry[1].fields):
-            entries = list(group)
-            for start in range(0, len(entries), _ROWS):
-                part = entries[start : start + _ROWS]
-                model = type(part[0][0])
-                params = list(chain.from_iterable(change.params for _instance, change in part))
-                cursor.execute(_many(model, fields, len(part)), params)
-                found = {key for (key,) in cursor.fetchall()}
-                if len(found) != len(part):
-                    missing = (instance for instance, _change in part if instance.pk not in found)
-                    return next(missing, part[0][0])
     return None
+
+
+def _columns(
+    connection: BaseDatabaseWrapper, fields: tuple[_Field, ...], entries: list[tuple[EventSourcedModel, Loaded]]
+) -> list[list[Any]] | None:
+    """The values column by column; ``None`` if one has several types: an array has one."""
+    rows = [_params(connection, instance, was, fields) for instance, was in entries]
+    columns = [list(column) for column in zip(*rows, strict=True)]
+    if any(len({type(value) for value in column if value is not None}) > 1 for column in columns):
+        return None
+    return columns
 
 
 def _fields(instance: EventSourcedModel) -> tuple[_Field, ...]:
@@ -92,13 +99,14 @@ def _fields(instance: EventSourcedModel) -> tuple[_Field, ...]:
     return (*fields, *instance._recording.changed_outside(instance))
 
 
-def _change(
+def _params(
     connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded, fields: tuple[_Field, ...]
-) -> _Change:
+) -> list[Any]:
+    """The values of the columns, and those that identify the row as it was loaded."""
     params = [field.get_db_prep_save(field.pre_save(instance, False), connection) for field in fields]
     for field, value in zip(_identity(type(instance)), (instance.pk, *loaded), strict=True):
         params.append(field.get_db_prep_value(value, connection))
-    return _Change(fields, params)
+    return params
 
 
 @cache
@@ -111,21 +119,20 @@ def _one(model: type[models.Model], fields: tuple[_Field, ...]) -> str:
 
 
 @cache
-def _many(model: type[models.Model], fields: tuple[_Field, ...], rows: int) -> str:
-    """One statement for many rows. The casts of the first row give every column of the values its type."""
+def _many(model: type[models.Model], fields: tuple[_Field, ...]) -> str:
+    """One statement for any number of rows: an array for each column."""
     connection = log_connection()
     quote = connection.ops.quote_name
     table, columns = quote(model._meta.db_table), (*fields, *_identity(model))
     names = [f"c{number}" for number in range(len(columns))]
-    first = ", ".join(f"%s::{field.cast_db_type(connection)}" for field in columns)
-    values = f"({first})" + f", ({', '.join(['%s'] * len(columns))})" * (rows - 1)
+    arrays = ", ".join(f"%s::{field.cast_db_type(connection)}[]" for field in columns)
     assignments = ", ".join(f"{quote(_column(field))} = v.{name}" for field, name in zip(fields, names, strict=False))
     same = " AND ".join(
         f"{table}.{quote(_column(field))} = v.{name}"
         for field, name in zip(columns[len(fields) :], names[len(fields) :], strict=True)
     )
     return (
-        f"UPDATE {table} SET {assignments} FROM (VALUES {values}) AS v ({', '.join(names)}) WHERE {same} "
+        f"UPDATE {table} SET {assignments} FROM unnest({arrays}) AS v ({', '.join(names)}) WHERE {same} "
         f"RETURNING {table}.{quote(_column(model._meta.pk))}"
     )
 
