@@ -13,6 +13,7 @@ An HTML comment before a fenced block says what the reader does with it:
     <!-- seen: /address/ -->          opens this page of the running server, logged in, and sees what is in the table
 
 Only what no reader would type the same is replaced: the port of the server, and the password that is asked for.
+A page that is given with ``--after docs/tutorial.md`` goes on from the app ``bank`` of the tutorial.
 """
 
 from __future__ import annotations
@@ -96,6 +97,10 @@ def files(page: str) -> dict[str, str]:
     return written
 
 
+BASE: Final = (SETTINGS, "bank/events.py", "bank/models.py", "bank/reactions.py")
+"""The files of the tutorial that other pages go on from."""
+
+
 class Walk:
     """A reader at work in one folder."""
 
@@ -118,6 +123,16 @@ class Walk:
             "output": self._compare,
             "seen": self._look,
         }[step.what](step)
+
+    def go_on_from(self, tutorial: str) -> None:
+        """Make the project and the app that a tutorial ends with."""
+        self._call(["django-admin", "startproject", PROJECT, "."])
+        self._call(["python", "manage.py", "startapp", "bank"])
+        written = files(tutorial)
+        for place in BASE:
+            self._write(Step("example", place, written[place]))
+        self._call(["python", "manage.py", "makemigrations", "bank"])
+        self._call(["python", "manage.py", "migrate"])
 
     def end(self) -> None:
         """End what was left running, with everything that it has started."""
@@ -251,17 +266,21 @@ class Walk:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Walk through a tutorial in an empty folder.")
+    parser = argparse.ArgumentParser(description="Walk through a page in an empty folder.")
     parser.add_argument("page", type=Path)
-    found = steps(parser.parse_args().page.read_text(encoding="utf-8"))
-    with tempfile.TemporaryDirectory(prefix="tutorial-") as made:
+    parser.add_argument("--after", type=Path, metavar="TUTORIAL", help="go on from the app of this tutorial")
+    options = parser.parse_args()
+    found = steps(options.page.read_text(encoding="utf-8"))
+    with tempfile.TemporaryDirectory(prefix="walk-") as made:
         walk = Walk(Path(made))
         try:
+            if options.after is not None:
+                walk.go_on_from(options.after.read_text(encoding="utf-8"))
             for step in found:
                 walk.take(step)
         finally:
             walk.end()
-    print(f"The tutorial works: {len(found)} steps.")
+    print(f"{options.page.name} works: {len(found)} steps.")
 
 
 if __name__ == "__main__":
