@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres lint format storm wheel-test matrix clean
+.PHONY: help demo test test-sqlite test-postgres docs lint format storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,7 +34,10 @@ test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if g
 storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=60)
 	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),60) $(BIN)/python -m pytest -n 0 --timeout 900 -s tests/test_settled_storm.py $(ARGS)
 
-lint: $(READY) ## Check style, types, settings and migrations
+docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
+	$(BIN)/python -m sphinx -q -W -E -n -d build/doctrees docs build/docs
+
+lint: $(READY) docs ## Check style, types, settings and migrations, and that the pages build
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

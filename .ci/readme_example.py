@@ -32,13 +32,13 @@ SHELL = """
 import doctest, json, sys
 for text in json.load(open("shell.json", encoding="utf-8")):
     if ">>> " in text:
-        test = doctest.DocTestParser().get_doctest(text, globals(), "README.md", "README.md", 0)
+        test = doctest.DocTestParser().get_doctest(text, globals(), "example", "example", 0)
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
         if runner.run(test, clear_globs=False).failed:
-            sys.exit("README.md: the example gave another result")
+            sys.exit("The example gave another result.")
         globals().update(test.globs)
     else:
-        exec(compile(text, "README.md", "exec"), globals())
+        exec(compile(text, "example", "exec"), globals())
 """
 
 
