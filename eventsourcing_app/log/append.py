@@ -16,6 +16,7 @@ from eventsourcing_app.log.connection import log_connection, stored_event
 from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
+from eventsourcing_app.log.watch import watchers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,6 +83,8 @@ def append(
         positions = write(connection, rows, state)
     if positions is None:
         return None
+    for watch in watchers.get():
+        watch([row[0] for row in rows], positions)
     last = {(event.stream_type, event.stream_key): position for event, position in zip(events, positions, strict=True)}
     token = CommitToken(
         connection,
