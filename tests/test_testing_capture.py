@@ -15,7 +15,7 @@ from django.test import TestCase
 from eventsourcing_app import publish
 from eventsourcing_app.log.append import COPY_FROM
 from eventsourcing_app.log.watch import watchers
-from eventsourcing_app.testing import CapturedEvents, CapturedEventsMixin, capture_events, stored_history
+from eventsourcing_app.testing import CapturedEvents, CapturedEventsMixin, OldEvent, capture_events, stored_history
 from tests.conftest import ROOT
 from tests.samples.events import MoneyAdded, RateChanged, WalletOpened
 from tests.samples.factories import SEVERAL, add, begin_counter, elsewhere, failing, open_wallet, run_sql
@@ -75,6 +75,10 @@ def test_classes_choose_and_their_older_names_are_theirs() -> None:
         open_wallet("Ada", 5)
         publish(FACT)
     assert captured.events == [MoneyAdded(amount=Decimal(5)), FACT]
+    with capture_events(MoneyAdded) as older:
+        put_in = OldEvent(MoneyAdded, version=1, data={"amount": "5"}, name="samples.money_put_in")
+        stored_history(Wallet, WalletOpened(owner="Ada"), put_in)
+    assert [recorded.type for recorded in older] == ["samples.money_put_in"]
     amounts: list[Decimal] = [event.amount for event in money.events]
     assert amounts == [Decimal(5)]
     with pytest.raises(TypeError, match="not a declared event"):

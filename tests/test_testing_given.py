@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import unittest
+from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.db import connection
+from django.db import connection, models
 from django.test import SimpleTestCase
 
 from demo_bank.events import AccountFrozen, AccountOpened
@@ -16,6 +18,7 @@ from demo_bank.models import Account
 from eventsourcing_app.exceptions import CommandRejected, EventRefused, StreamEnded, UnrecordedChange
 from eventsourcing_app.models import StoredEvent
 from eventsourcing_app.testing import OldEvent, given
+from eventsourcing_app.testing.grounds import as_loaded
 from tests.samples.events import (
     BookListed,
     BookRenamed,
@@ -153,6 +156,25 @@ def test_values_are_those_that_will_be_read_back(place: Place) -> None:
     account = place(given(Account, ACCOUNT, AccountFrozen(reason="x"))).instance
     assert type(account.status) is str
     assert (account.status, str(account.balance)) == ("frozen", "0.00")
+
+
+@pytest.mark.parametrize(
+    ("field", "assigned", "loaded"),
+    [
+        (models.DateField(), "2020-01-31", date(2020, 1, 31)),
+        (models.DecimalField(max_digits=5, decimal_places=2), 5, Decimal("5.00")),
+        (models.DecimalField(max_digits=40, decimal_places=2), Decimal("1E+30"), Decimal("1E+30")),
+        (models.CharField(max_length=10), Account.Status.OPEN, "open"),
+        (models.UUIDField(), "01890000-0000-7000-8000-000000000000", UUID("01890000-0000-7000-8000-000000000000")),
+        (models.JSONField(), "text", "text"),
+        (models.CharField(max_length=10, null=True), None, None),
+    ],
+)
+def test_a_value_is_what_its_column_gives_back(field: Any, assigned: object, loaded: object) -> None:
+    value = as_loaded(field, assigned)
+    assert (type(value), value) == (type(loaded), loaded)
+    if isinstance(value, Decimal):
+        assert value.as_tuple().exponent == -2
 
 
 def test_every_kind_of_key_can_be_given(place: Place) -> None:

@@ -10,6 +10,7 @@ import pytest
 from django.core import mail
 from django.core.exceptions import ImproperlyConfigured
 from django.db import IntegrityError
+from django.db.models.signals import post_save
 from django.test import override_settings
 
 from eventsourcing_app import context
@@ -89,6 +90,20 @@ def test_the_clock_is_the_right_one_again_afterwards() -> None:
     changed_at = open_wallet().changed_at
     assert changed_at is not None
     assert changed_at > START + 365 * DAY
+
+
+def test_every_other_setting_stays_as_it_is(settings: Any) -> None:
+    seen = []
+
+    def note(**_signal: object) -> None:
+        seen.append(settings.EVENTSOURCING["DISPATCHER"])
+
+    post_save.connect(note, sender=Wallet)
+    try:
+        stored_history(Wallet, OPENED, recorded_at=START)
+    finally:
+        post_save.disconnect(note, sender=Wallet)
+    assert seen == ["none"]
 
 
 def test_further_calls_extend_the_same_aggregate() -> None:

@@ -175,11 +175,11 @@ def _settle(instance: EventSourcedModel) -> None:
     instance._state.adding = False
     values = instance.__dict__
     for field in history_fields(type(instance)):
-        values[field.attname] = _as_loaded(field, values[field.attname])
+        values[field.attname] = as_loaded(field, values[field.attname])
     values["_recording_"] = Recording.of_loaded(instance)
 
 
-def _as_loaded(field: models.Field[Any, Any], value: Any) -> Any:
+def as_loaded(field: models.Field[Any, Any], value: Any) -> Any:
     """Return the value that a column gives back: no member of an enumeration, decimals with the column's places."""
     if isinstance(value, Enum):
         value = value.value
