@@ -237,7 +237,6 @@ class WithTheMixin(CapturedEventsMixin, TestCase):
     """Each test has what it has appended itself."""
 
     def setUp(self) -> None:
-        super().setUp()
         open_wallet("Grace")
 
     def test_one(self) -> None:

@@ -19,7 +19,7 @@ from eventsourcing_app.log.recorded import RecordedEvent
 from eventsourcing_app.log.watch import watchers
 
 if TYPE_CHECKING:
-    from unittest import TestCase
+    from unittest import TestCase, TestResult
     from uuid import UUID
 
     _TestCase = TestCase
@@ -131,7 +131,7 @@ class CapturedEventsMixin(_TestCase):
 
     captured_events: CapturedEvents[object]
 
-    def setUp(self) -> None:
+    def run(self, result: TestResult | None = None) -> TestResult | None:
         self.captured_events = CapturedEvents()
-        self.enterContext(self.captured_events._watching())
-        super().setUp()
+        with self.captured_events._watching():  # around setUp(), which test cases override without a call of super()
+            return super().run(result)
