@@ -268,6 +268,7 @@ def test_the_words_of_the_kit_wait_until_they_are_used() -> None:
         "CapturedEvents",
         "CapturedEventsMixin",
         "OldEvent",
+        "Scenario",
         "append_only_lifted",
         "assert_upcasts",
         "capture_events",

@@ -38,7 +38,7 @@ from tests.samples.models import Book, Contract, Counter, Customer, Folder, Wall
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from eventsourcing_app.testing.scenario import Scenario
+    from eventsourcing_app.testing import Scenario
 
     Place = Callable[[Scenario[Any]], Scenario[Any]]
 

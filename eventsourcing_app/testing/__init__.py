@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from eventsourcing_app.testing.draining import drain
     from eventsourcing_app.testing.histories import stored_facts, stored_history
     from eventsourcing_app.testing.old_events import OldEvent, assert_upcasts
-    from eventsourcing_app.testing.scenario import given
+    from eventsourcing_app.testing.scenario import Scenario, given
 
 __all__ = [
     "AppendOnlyTestMixin",
     "CapturedEvents",
     "CapturedEventsMixin",
     "OldEvent",
+    "Scenario",
     "append_only_lifted",
     "assert_upcasts",
     "capture_events",
@@ -36,6 +37,7 @@ _HOMES = {
     "CapturedEvents": "capture",
     "CapturedEventsMixin": "capture",
     "OldEvent": "old_events",
+    "Scenario": "scenario",
     "append_only_lifted": "append_only",
     "assert_upcasts": "old_events",
     "capture_events": "capture",

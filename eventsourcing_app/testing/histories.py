@@ -78,8 +78,9 @@ def stored_facts(
     actor: str | None = None,
     correlation_id: str | None = None,
 ) -> list[RecordedEvent]:
-    """Store facts of no aggregate, as ``publish()`` does, and return them. The arguments are those of
-    ``stored_history``; ``key`` is the publish key.
+    """Store facts of no aggregate, as ``publish()`` does, and return them.
+
+    ``key`` is the publish key; the other arguments, and what is raised, are those of ``stored_history``.
     """
     require_test_database(log_connection(), "Storing facts")
     positions: list[int] = []
@@ -103,7 +104,7 @@ def prepared(model: type[M], pk: Any, unrecorded: Mapping[str, Any] | None) -> M
 
 
 def _begun(model: type[M], pk: Any, unrecorded: Mapping[str, Any] | None) -> M:
-    found = None if pk is None else model.objects.select_for_update(of=("self",)).filter(pk=pk).first()
+    found = None if pk is None else model.objects.select_for_update(no_key=True, of=("self",)).filter(pk=pk).first()
     if found is None:
         return prepared(model, pk, unrecorded)
     _assign(found, unrecorded)

@@ -17,12 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from demo_bank.models import Account
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.testing import given
+from eventsourcing_app.testing import Scenario, given
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from eventsourcing_app.testing.scenario import Scenario
 
 AMOUNTS = st.decimals(min_value=-5, max_value=60, places=2) | st.decimals(min_value=0, max_value=1, places=3)
 LIMITS = st.decimals(min_value=0, max_value=20, places=2)
