@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
-    from eventsourcing_app.aggregates.receipts import Receipt
 
 M = TypeVar("M", bound="EventSourcedModel")
 
@@ -60,8 +59,10 @@ class Ground(Protocol[M]):
 class Memory(Generic[M]):
     """A state without a row."""
 
-    def __init__(self, instance: M, facts: tuple[object, ...] = (), *, named: bool = False) -> None:
-        self._instance, self._facts, self._named = instance, facts, named
+    def __init__(
+        self, instance: M, facts: tuple[object, ...], *, pk: Any, unrecorded: Mapping[str, Any] | None
+    ) -> None:
+        self._instance, self._facts, self._pk, self._unrecorded = instance, facts, pk, unrecorded
 
     @classmethod
     def begin(
@@ -75,7 +76,7 @@ class Memory(Generic[M]):
             for fact in facts:
                 record(instance, fact)
             _settle(instance)
-        return cls(instance, facts, named=pk is not None)
+        return cls(instance, facts, pk=pk, unrecorded=unrecorded)
 
     def run(
         self, command: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]
@@ -87,7 +88,7 @@ class Memory(Generic[M]):
             pending = instance._recording.pending
             events = [evolution.read(each.type, each.schema_version, each.data) for each in pending]
             _settle(instance)
-        return Memory(instance, (*self._facts, *events), named=self._named), events
+        return Memory(instance, (*self._facts, *events), pk=self._pk, unrecorded=self._unrecorded), events
 
     def instance(self) -> M:
         return deepcopy(self._instance)
@@ -96,11 +97,11 @@ class Memory(Generic[M]):
         return database_refused("then_state()")
 
     def stored(self) -> Ground[M]:
-        model, drawn = type(self._instance), isinstance(self._instance._meta.pk, models.AutoField)
-        pk = None if drawn and not self._named else self._instance.pk
-        outside = {name: getattr(self._instance, name) for name in model.unrecorded}
+        model = type(self._instance)
         if not self._facts:
-            return Rows(model, pk if self._named else None, outside)
+            return Rows(model, self._pk, self._unrecorded or {})
+        pk = self._pk if isinstance(model._meta.pk, models.AutoField) else self._instance.pk
+        outside = {name: getattr(self._instance, name) for name in model.unrecorded}
         if pk is not None and model.objects.filter(pk=pk).exists():
             raise ValueError(f"{model.__name__} {pk} is stored already: give the second one another pk=….")
         return Rows(model, stored_history(model, *self._facts, pk=pk, unrecorded=outside).pk)
@@ -120,7 +121,7 @@ class Rows(Generic[M]):
         if not self._exists:
             return self._create(command, args, kwargs)
         receipt = self._model.objects.perform(self._pk, command, *args, **kwargs)
-        return self, self._recorded(receipt.pk, receipt.version - receipt.count)
+        return self, self._recorded(receipt.pk, receipt.version, receipt.count)
 
     def instance(self) -> M:
         if not self._exists:
@@ -137,25 +138,22 @@ class Rows(Generic[M]):
         self, command: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Rows[M], list[object]]:
         if self._pk is None and not self._unrecorded:
-            pk = self._performed(self._model.objects.perform_new(command, *args, **kwargs))
-        else:  # what was prepared is put into an instance, which perform_new() makes itself
+            receipt = self._model.objects.perform_new(command, *args, **kwargs)
+            pk, version, count = receipt.pk, receipt.version, receipt.count
+        else:  # perform_new() makes its instance itself, so what was prepared goes the way of save()
             with transaction.atomic(using=conf.DATABASE):
                 instance = self.instance()
                 command(instance, *args, **kwargs)
-                pk = None
-                if instance._recording.pending:
+                count = len(instance._recording.pending)
+                if count:
                     instance.save()
-                    pk = instance.pk
-        if pk is None:
-            return self, []
-        return Rows(self._model, pk), self._recorded(pk, 0)
+            pk, version = instance.pk, instance.version
+        return (Rows(self._model, pk), self._recorded(pk, version, count)) if count else (self, [])
 
-    @staticmethod
-    def _performed(receipt: Receipt) -> Any:
-        return receipt.pk if receipt.count else None
-
-    def _recorded(self, pk: Any, after: int) -> list[object]:
-        stream = read_stream(self._model.stream_type, stream_key_of(self._model, pk), after_version=after)
+    def _recorded(self, pk: Any, version: int, count: int) -> list[object]:
+        """Return the last ``count`` events up to ``version``."""
+        key = stream_key_of(self._model, pk)
+        stream = read_stream(self._model.stream_type, key, after_version=version - count, until_version=version)
         return [recorded.event for recorded in stream]
 
 
