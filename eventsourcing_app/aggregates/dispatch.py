@@ -6,7 +6,7 @@ from functools import cache
 
 from django.core.exceptions import ImproperlyConfigured
 
-from eventsourcing_app.aggregates.declare import Command
+from eventsourcing_app.aggregates.declare import Command, command_of
 
 
 @cache
@@ -36,6 +36,14 @@ def commands_of(cls: type) -> dict[str, Command]:
             if isinstance(declared, Command):
                 found[name] = declared
     return found
+
+
+def own_command(cls: type, function: object) -> Command:
+    """Return the declaration of a command of this class. Raises ``TypeError`` for anything else."""
+    declared = command_of(function)
+    if commands_of(cls).get(declared.name) is not declared:
+        raise TypeError(f"{declared.function.__qualname__} is no command of {cls.__name__}.")
+    return declared
 
 
 def method_for(cls: type, event: type) -> str:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from django.db import models, transaction
 
-from eventsourcing_app.aggregates.declare import command_of
-from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.dispatch import own_command
 from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.loading import is_simple_key, load
@@ -206,10 +205,8 @@ class Runner(Generic[M]):
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
     ) -> Receipt:
-        declared = command_of(command)
-        if commands_of(self._manager.model).get(declared.name) is not declared:
-            raise TypeError(f"{declared.function.__qualname__} is no command of {self._manager.model.__name__}.")
         model = self._manager.model
+        declared = own_command(model, command)
         operation = f"{model.stream_type}.{declared.name}"
         if self._key is None:
             self._key = reaction_key(operation, stream_key)

@@ -74,7 +74,8 @@ def _require_recorded(instance: EventSourcedModel) -> None:
         )
 
 
-def _require_key(instance: EventSourcedModel) -> None:
+def require_key(instance: EventSourcedModel) -> None:
+    """Raise ``CommandRejected`` (code ``no_key``) if a new row would have no key."""
     key = instance._meta.pk
     if instance._state.adding and instance.pk in (None, "") and not isinstance(key, models.AutoField):
         raise CommandRejected(
@@ -91,7 +92,7 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
         for instance in instances:
             instance._recording.check(instance)  # a receiver may assign fields, which would be no event either
     for instance in instances:
-        _require_key(instance)
+        require_key(instance)
         require_fit(instance)
     expected = {id(instance): Loaded.of(instance) for instance in instances}
     for instance in instances:

@@ -18,6 +18,7 @@ from eventsourcing_app.log.connection import log_connection, prepared_cursor, st
 from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope_of_text, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
+from eventsourcing_app.log.watch import watchers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,6 +91,8 @@ def append(
     if last is None:
         return None
     position = last[events[-1].stream_type, events[-1].stream_key]
+    for watch in watchers.get():
+        watch([row[0] for row in rows])
     token = CommitToken(
         connection,
         stored_event(),

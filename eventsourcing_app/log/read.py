@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from eventsourcing_app.log.connection import log_connection
@@ -9,7 +10,8 @@ from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
+    from uuid import UUID
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -47,6 +49,17 @@ def read_window(
         conditions.append(f"type IN ({', '.join(['%s'] * len(types))})")
         params += sorted(types)  # type: ignore[arg-type]
     return _fetch(conditions, params, "position", limit)
+
+
+def read_by_id(event_ids: Sequence[UUID]) -> list[RecordedEvent]:
+    """Return those of these events that are in the log, in order of position."""
+    connection = log_connection()
+    found: list[RecordedEvent] = []
+    for start in range(0, len(event_ids), WINDOW):
+        part = event_ids[start : start + WINDOW]
+        keys = [each if connection.features.has_native_uuid_field else each.hex for each in part]
+        found += _fetch([f"event_id IN ({', '.join(['%s'] * len(keys))})"], keys, "position", WINDOW)
+    return sorted(found, key=attrgetter("position"))
 
 
 def read_stream(

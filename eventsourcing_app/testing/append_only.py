@@ -117,7 +117,7 @@ def _lifted(connection: BaseDatabaseWrapper, *, table: str | None) -> Iterator[N
         with connection.cursor() as cursor:
             triggers = _TRIGGERS[connection.vendor](cursor, table)
             if triggers:
-                _refuse_outside_tests(connection, cursor)
+                _require_test_database(connection, cursor, "Lifting the append-only protection")
             lift, restore = _STATEMENTS[connection.vendor](connection, triggers)
             for statement in lift:
                 cursor.execute(statement)
@@ -127,7 +127,13 @@ def _lifted(connection: BaseDatabaseWrapper, *, table: str | None) -> Iterator[N
                 cursor.execute(statement)
 
 
-def _refuse_outside_tests(connection: BaseDatabaseWrapper, cursor: CursorWrapper) -> None:
+def require_test_database(connection: BaseDatabaseWrapper, what: str) -> None:
+    """Raise ``AppendOnly``, saying ``what`` is refused, unless this database belongs to a test run."""
+    with connection.cursor() as cursor:
+        _require_test_database(connection, cursor, what)
+
+
+def _require_test_database(connection: BaseDatabaseWrapper, cursor: CursorWrapper, what: str) -> None:
     name = connection.settings_dict["NAME"]
     if connection.vendor == "postgresql":
         cursor.execute("SELECT current_database()")
@@ -137,8 +143,8 @@ def _refuse_outside_tests(connection: BaseDatabaseWrapper, cursor: CursorWrapper
         known = is_test_database(connection)
     if not known:
         raise AppendOnly(
-            f"Lifting the append-only protection of database {name!r} (alias {connection.alias!r}) is refused: it is "
-            "not a test database. Run this under Django's test runner or pytest-django, which make one "
+            f"{what} of database {name!r} (alias {connection.alias!r}) is refused: it is not a test database. "
+            "Run this under Django's test runner or pytest-django, which make one "
             "(test_<name>, or the name in DATABASES[alias]['TEST']['NAME'])."
         )
 

@@ -1,6 +1,7 @@
 """A pytest plugin: tests of pytest-django that flush the database may empty protected tables, and nothing else may.
 
-Installed with the package. Without Django's settings, or without this app in them, it does nothing.
+It brings the fixture ``captured_events``, too. Installed with the package. Without Django's settings, or without this
+app in them, it does nothing.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import pytest
 from django.apps import apps
 from django.conf import settings
 
+from eventsourcing_app import testing
 from eventsourcing_app.testing.append_only import flush_allowed
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
 
 @pytest.hookimpl(wrapper=True)
@@ -24,3 +26,11 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
         return (yield)
     with flush_allowed():
         return (yield)
+
+
+@pytest.fixture
+def captured_events(db: None) -> Iterator[testing.CapturedEvents[object]]:
+    """The events that the test has appended so far, committed or not."""
+    captured: testing.CapturedEvents[object] = testing.CapturedEvents()
+    with captured._watching():
+        yield captured

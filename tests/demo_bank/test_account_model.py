@@ -1,9 +1,13 @@
-"""An account against a plain-Python one: whatever is asked of both, in any order, they agree, and so does history."""
+"""An account against a plain-Python one: whatever is asked of both, in any order, they agree, and so does history.
+
+A third one follows, a scenario of ``given()`` that knows no database.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
 from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import transaction
@@ -13,6 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from demo_bank.models import Account
 from eventsourcing_app import CommandRejected
+from eventsourcing_app.testing import Scenario, given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 AMOUNTS = st.decimals(min_value=-5, max_value=60, places=2) | st.decimals(min_value=0, max_value=1, places=3)
 LIMITS = st.decimals(min_value=0, max_value=20, places=2)
@@ -46,7 +54,7 @@ class PlainAccount:
 
 
 class Accounts(RuleBasedStateMachine):
-    """Gives the same commands to both."""
+    """Gives the same commands to all of them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,46 +68,52 @@ class Accounts(RuleBasedStateMachine):
     @initialize(limit=LIMITS)
     def open(self, limit: Decimal) -> None:
         self.plain = PlainAccount(limit)
-        self.key = Account.objects.perform_new(Account.open, owner="Ada", overdraft_limit=limit).pk
+        self.key = Account.objects.perform_new(Account.open, owner="Ada", number="1", overdraft_limit=limit).pk
+        self.scenario: Scenario[Account] = given(Account).when(
+            Account.open, owner="Ada", number="1", overdraft_limit=limit
+        )
         self.past = [Decimal(0)]
 
     @rule(amount=AMOUNTS)
     def deposit(self, amount: Decimal) -> None:
-        self.agree(self.plain.deposit(amount), lambda account: account.deposit(amount=amount))
+        self.agree(self.plain.deposit(amount), Account.deposit, amount=amount)
 
     @rule(amount=AMOUNTS)
     def withdraw(self, amount: Decimal) -> None:
-        self.agree(self.plain.withdraw(amount), lambda account: account.withdraw(amount=amount))
+        self.agree(self.plain.withdraw(amount), Account.withdraw, amount=amount)
 
     @rule()
     def withdraw_all(self) -> None:
         amount = self.plain.balance
-        self.agree(self.plain.withdraw(amount), lambda account: account.withdraw(amount=amount))
+        self.agree(self.plain.withdraw(amount), Account.withdraw, amount=amount)
 
     @rule()
     def freeze(self) -> None:
-        self.agree(self.plain.become("frozen", when="open"), lambda account: account.freeze(reason="Inquiry"))
+        self.agree(self.plain.become("frozen", when="open"), Account.freeze, reason="Inquiry")
 
     @rule()
     def unfreeze(self) -> None:
-        self.agree(self.plain.become("open", when="frozen"), lambda account: account.unfreeze())
+        self.agree(self.plain.become("open", when="frozen"), Account.unfreeze)
 
     @rule()
     def close(self) -> None:
         closed = self.plain.become("closed", when="open", is_fine=self.plain.balance == 0)
-        self.agree(closed, lambda account: account.close())
+        self.agree(closed, Account.close)
 
-    def agree(self, accepted: bool, command: Callable[[Account], object]) -> None:
+    def agree(self, accepted: bool, command: Callable[..., object], **arguments: Any) -> None:
+        outcome = self.scenario.when(command, **arguments)
         with transaction.atomic():
             account = Account.objects.select_for_update().get(pk=self.key)
             try:
-                command(account)
-            except CommandRejected:
+                command(account, **arguments)
+            except CommandRejected as refusal:
                 assert not accepted
+                self.scenario = outcome.then_rejected(refusal.code, match=re.escape(refusal.reason))
             else:
                 assert accepted
                 account.save()
                 self.past.append(account.balance)
+                self.scenario = outcome
 
     @invariant()
     def they_are_the_same(self) -> None:
@@ -107,6 +121,9 @@ class Accounts(RuleBasedStateMachine):
         assert (account.balance, account.status) == (self.plain.balance, self.plain.status)
         assert account.version == self.plain.commands == len(self.past)
         assert account.ended is (account.status == "closed")
+        self.scenario.then_state(
+            balance=account.balance, status=account.status, version=account.version, ended=account.ended
+        )
 
     @invariant()
     def history_gives_every_state_again(self) -> None:

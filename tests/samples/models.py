@@ -6,7 +6,7 @@ from decimal import Decimal
 
 from django.db import models
 
-from eventsourcing_app import CommandRejected, applies, command
+from eventsourcing_app import CommandRejected, applies, command, publish
 from eventsourcing_app.models import EventSourcedModel
 from tests.samples.events import (
     BookListed,
@@ -16,6 +16,7 @@ from tests.samples.events import (
     MoneyAdded,
     MoneyTaken,
     NeverApplied,
+    RateChanged,
     ScanFiled,
     WalletClosed,
     WalletLabelled,
@@ -173,6 +174,22 @@ class Contract(EventSourcedModel):
     def sign(self, customer_id: int, terms: tuple[str, ...] = ()) -> None:
         """Sign a contract."""
         self.record(ContractSigned(customer_id=customer_id, terms=terms))
+
+    @command
+    def renew(self) -> None:
+        """Sign it again; its only term is the name of the customer."""
+        assert self.customer is not None
+        self.record(ContractSigned(customer_id=self.customer.pk, terms=(self.customer.name,)))
+
+    @command
+    def announce(self) -> None:
+        """Tell everybody, and record nothing."""
+        publish(RateChanged(currency="EUR", rate=Decimal(1)))
+
+    @command
+    def amend(self) -> None:
+        """Change the terms behind the events' back."""
+        self.terms = ["amended"]
 
     @applies(ContractSigned)
     def _signed(self, event: ContractSigned) -> None:
