@@ -32,11 +32,16 @@ P = ParamSpec("P")
 
 
 class EventSourcedManager(models.Manager[M]):
-    """The default manager of an ``EventSourcedModel``. Custom managers inherit from it."""
+    """The default manager of an ``EventSourcedModel``. Custom managers inherit from it, or are made by its
+    ``from_queryset()`` of an ``EventSourcedQuerySet``.
+    """
+
+    _queryset_class: type[EventSourcedQuerySet[M]] = EventSourcedQuerySet  # from_queryset() of Django sets another
 
     def get_queryset(self) -> EventSourcedQuerySet[M]:
         # The log and its models are in one database; no router decides where they are read.
-        return EventSourcedQuerySet(model=self.model, using=self._db or conf.DATABASE)
+        hints: Any = self._hints  # type: ignore[attr-defined]  # as BaseManager of Django passes them on
+        return self._queryset_class(model=self.model, using=self._db or conf.DATABASE, hints=hints)
 
     def perform(
         self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs

@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
+from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 
 if TYPE_CHECKING:
@@ -62,9 +63,32 @@ def _json(model: type[models.Model]) -> tuple[models.JSONField[Any, Any], ...]:
 
 
 @cache
-def _outside(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
+def outside_fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
+    """Return the fields whose values have no history."""
     unrecorded: tuple[str, ...] = getattr(model, "unrecorded", ())
     return tuple(field for field in model._meta.concrete_fields if field.name in unrecorded)
+
+
+@cache
+def unrecorded_names(model: type[models.Model]) -> frozenset[str]:
+    """Return what the fields without history may be called: a foreign key by its column as well."""
+    return frozenset(name for field in outside_fields(model) for name in (field.name, field.attname))
+
+
+@cache
+def _generated(model: type[models.Model]) -> tuple[str, ...]:
+    return tuple(field.attname for field in model._meta.concrete_fields if field.generated)
+
+
+def forget_generated(instance: models.Model) -> None:
+    """Drop the values that the database has computed anew by writing the row: they are loaded when asked for."""
+    for name in _generated(type(instance)):
+        instance.__dict__.pop(name, None)
+
+
+@cache
+def _typed(model: type[models.Model]) -> frozenset[str]:
+    return frozenset(field.attname for field in _json(model))
 
 
 class Recording:
@@ -118,7 +142,7 @@ class Recording:
         """Take the present state, as loaded, for the baseline; or the present values of ``only`` some fields."""
         values = instance.__dict__
         outside = {} if only is None else self.outside
-        for column in _outside(type(instance)):
+        for column in outside_fields(type(instance)):
             if column.attname in values and (only is None or column.attname in only):
                 outside[column.attname] = deepcopy(_plain(values[column.attname]))
         self.outside = outside
@@ -153,6 +177,11 @@ class Recording:
                 f"{type(instance).__name__}.{name} was assigned the expression {value!r}: only the database would know "
                 "its value, and history could not be replayed. Assign a plain value in @applies."
             )
+        if type(value).__eq__ is object.__eq__:  # type: ignore[comparison-overlap]  # of a class without its own
+            raise TypeError(
+                f"{type(instance).__name__}.{name} holds a {type(value).__name__}, which has no __eq__: whether it "
+                "changed without an event could not be told. Give the class one; a dataclass has it."
+            )
         return deepcopy(value)
 
     def add(self, declaration: Declaration, data: str) -> None:
@@ -172,7 +201,7 @@ class Recording:
         self.check_unspent(instance)
         changed = self.changed(instance)
         if changed:
-            raise UnrecordedChange(type(instance).__name__, changed)
+            raise UnrecordedChange(type(instance).__name__, changed, commands=commands_of(type(instance)))
 
     def check_unspent(self, instance: models.Model) -> None:
         """Raise if the instance no longer agrees with the database."""
@@ -187,10 +216,12 @@ class Recording:
     def changed(self, instance: models.Model) -> list[str]:
         """Return the names of the fields that differ from the baseline."""
         values = instance.__dict__
-        changed = []
+        changed, typed = [], _typed(type(instance))
         for name, was in self.baseline.items():
             value = _plain(values.get(name, was))
-            if value is not was and (type(value) is not type(was) or value != was):
+            # Equal values are one to their column, whatever their types: full_clean() makes a Decimal of 0. In JSON
+            # true is not 1.
+            if value is not was and (value != was or (name in typed and type(value) is not type(was))):
                 changed.append(name)
         # A row that is new under another key would begin its history in the middle.
         if self.baseline.get("version") if instance._state.adding else self.key != instance.pk:
@@ -200,7 +231,7 @@ class Recording:
     def changed_outside(self, instance: models.Model) -> list[models.Field[Any, Any]]:
         """Return the columns without history that were assigned since they were loaded."""
         values = instance.__dict__
-        columns = _outside(type(instance))
+        columns = outside_fields(type(instance))
         return [column for column in columns if column.attname in values and self._differs(values, column.attname)]
 
     def _differs(self, values: dict[str, Any], name: str) -> bool:
@@ -209,7 +240,10 @@ class Recording:
 
 def _plain(value: Any) -> Any:
     # Reading a file field replaces the name in the instance by a FieldFile.
-    return value.name if isinstance(value, FieldFile) else value
+    if isinstance(value, FieldFile):
+        return value.name
+    # A view cannot be copied, and what it shows may change.
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def _unpickled(
