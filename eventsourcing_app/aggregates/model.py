@@ -49,8 +49,18 @@ class _EventSourcedModelBase(ModelBase):
                 attrs["id"] = copy.deepcopy(key) if key.name == "id" else None
         model: Any = super().__new__(mcs, name, bases, attrs, **kwargs)
         if not model._meta.abstract:
+            _guard_base_manager(model)
             pre_delete.connect(_refuse_delete, sender=model, dispatch_uid=f"eventsourcing_app.{model._meta.label}")
         return model
+
+
+def _guard_base_manager(model: Any) -> None:
+    """See to it that the base manager refuses writes as well, where a mixin of somebody else stands before the base."""
+    options = model._meta
+    named = "base_manager_name" in options.original_attrs
+    if not named and not isinstance(model._base_manager, EventSourcedManager) and "objects" in options.managers_map:
+        options.base_manager_name = "objects"
+        options.__dict__.pop("base_manager", None)  # cached
 
 
 def _declared_key(attrs: Mapping[str, Any], bases: tuple[type, ...]) -> models.Field[Any, Any] | None:

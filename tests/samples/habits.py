@@ -238,27 +238,27 @@ class Specimen(EventSourcedModel):
 
     name = models.CharField(max_length=20, validators=[refuse_bad], default="anything")
     prose = models.TextField(blank=True, default="")
-    blob = models.BinaryField(null=True)
-    ratio = models.FloatField(null=True)
-    span = models.DurationField(null=True)
-    moment = models.DateTimeField(null=True)
-    day = models.DateField(null=True)
-    clock = models.TimeField(null=True)
-    address = models.GenericIPAddressField(null=True)
+    blob = models.BinaryField(null=True, blank=True)
+    ratio = models.FloatField(null=True, blank=True)
+    span = models.DurationField(null=True, blank=True)
+    moment = models.DateTimeField(null=True, blank=True)
+    day = models.DateField(null=True, blank=True)
+    clock = models.TimeField(null=True, blank=True)
+    address = models.GenericIPAddressField(null=True, blank=True)
     email = models.EmailField(blank=True, default="")
     url = models.URLField(blank=True, default="")
     slug = models.SlugField(blank=True, default="")
-    token = models.UUIDField(null=True)
+    token = models.UUIDField(null=True, blank=True)
     size = models.CharField(max_length=1, choices=Size, default=Size.SMALL)
-    mark = MarkField(max_length=9, null=True)
+    mark = MarkField(max_length=9, null=True, blank=True)
     scan = models.FileField(max_length=20, blank=True, default="")
-    tree = models.JSONField(default=dict)
+    tree = models.JSONField(default=dict, blank=True)
     width = models.DecimalField(max_digits=6, decimal_places=2, default=0)
     height = models.SmallIntegerField(default=1)
     doubled = models.GeneratedField(
         expression=models.F("height") * 2, output_field=models.IntegerField(), db_persist=True
     )
-    seen_by = models.ForeignKey("samples.Customer", models.SET_NULL, null=True, related_name="+")
+    seen_by = models.ForeignKey("samples.Customer", models.SET_NULL, null=True, blank=True, related_name="+")
     looks = models.IntegerField(default=0)
 
     @command(creates=True)
@@ -308,7 +308,8 @@ class Remark(EventSourcedModel):
 
     stream_type = "samples.remark"
 
-    about_type = models.ForeignKey(ContentType, models.PROTECT, related_name="+")
+    # Tables of this app are made before those of apps with migrations.
+    about_type = models.ForeignKey(ContentType, models.PROTECT, related_name="+", db_constraint=False)
     about_key = models.CharField(max_length=40)
     about = GenericForeignKey("about_type", "about_key")
     text = models.CharField(max_length=40)
