@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
-TAKEN = {"row": "A", "number": 1, "holder": "king"}
+TAKEN: dict[str, Any] = {"row": "A", "number": 1, "holder": "king"}
 
 
 @pytest.fixture(autouse=True)
@@ -60,11 +60,12 @@ def test_a_constraint_rejects_the_command_and_stores_no_event(constraint: str, a
 
 def test_what_django_knows_before_the_database_does_is_asked_by_full_clean() -> None:
     take(1, **TAKEN)
-    for arguments in (
+    attempts: list[dict[str, Any]] = [
         {"row": "A", "number": 2, "holder": "KING"},
         {"row": "B", "number": 1},
         {"row": "B", "number": 0},
-    ):
+    ]
+    for arguments in attempts:
         seat = Seat(code=2)
         seat.take(**arguments)
         with pytest.raises(ValidationError):

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 def dumped(*labels: str, **options: object) -> str:
     out = StringIO()
-    call_command("dumpdata", *labels, stdout=out, **options)  # type: ignore[arg-type]
+    call_command("dumpdata", *labels, stdout=out, **options)
     return out.getvalue()
 
 
@@ -36,7 +36,7 @@ def test_rows_are_serialized(form: str) -> None:
     text = serializers.serialize(form, rows)
     (loaded, _specimen) = serializers.deserialize(form, text)
     assert loaded.object == wallet
-    assert (loaded.object.balance, loaded.object.version) == (wallet.balance, 2)  # type: ignore[attr-defined]
+    assert (loaded.object.balance, loaded.object.version) == (wallet.balance, 2)
 
 
 def test_rows_are_dumped() -> None:

@@ -42,7 +42,8 @@ def signed(name: str = "Ada") -> Contract:
 
 
 def no_drift() -> bool:
-    return [drift for model in (*HABITS, Wallet, Book, Contract) for drift in rebuild(model, check=True)] == []
+    models: list[type[EventSourcedModel]] = [*HABITS, Wallet, Book, Contract]
+    return [drift for model in models for drift in rebuild(model, check=True)] == []
 
 
 # Declared
@@ -202,7 +203,7 @@ def test_a_remark_about_anything_is_found_again() -> None:
     receipt = Remark.objects.perform_new(Remark.make, about_type=kind.pk, about_key=str(wallet.pk), text="Odd.")
     remark = Remark.objects.prefetch_related("about").get(pk=receipt.pk)
     assert remark.about == wallet
-    remark.about = None  # type: ignore[assignment]
+    remark.about = None
     with pytest.raises(UnrecordedChange, match="about_type_id, about_key"):
         remark.save()
     assert no_drift()

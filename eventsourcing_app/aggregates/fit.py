@@ -37,7 +37,18 @@ def require_fit(instance: models.Model) -> None:
 
 @cache
 def _checks(model: type[models.Model]) -> tuple[_Check, ...]:
-    return tuple(check for field in (model._meta.pk, *history_fields(model)) for check in _of(field))
+    return tuple(
+        (name, _prepared(field, fits), limit)
+        for field in (model._meta.pk, *history_fields(model))
+        for name, fits, limit in _of(field)
+    )
+
+
+def _prepared(field: models.Field[Any, Any], fits: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """Ask about what is stored where a field of somebody else stores another value than the instance holds."""
+    if type(field).get_prep_value.__module__.startswith("django."):
+        return fits
+    return lambda value: fits(field.get_prep_value(value))
 
 
 def _of(field: models.Field[Any, Any]) -> Iterator[_Check]:

@@ -202,6 +202,9 @@ class Mark:
     def __hash__(self) -> int:
         return hash(self.letters)
 
+    def __len__(self) -> int:
+        return len(self.letters)
+
 
 class MarkField(models.CharField):  # type: ignore[type-arg]  # cannot be subscripted at run time
     """Stores a mark backwards, and makes a mark of what it reads."""
