@@ -121,7 +121,8 @@ def test_the_reference_names_every_management_command_and_its_options() -> None:
 def test_the_reference_names_every_system_check() -> None:
     source = "".join(path.read_text("utf-8") for path in PACKAGE.rglob("*.py"))
     ids = set(re.findall(r"eventsourcing_app\.([EW]\d{3})\b", source))
-    assert set(re.findall(r"`([EW]\d{3})`", section("Reference"))) == ids
+    documented = section("Reference") + (ROOT / "docs" / "django.md").read_text("utf-8")
+    assert set(re.findall(r"`([EW]\d{3})`", documented)) == ids
 
 
 # Every page

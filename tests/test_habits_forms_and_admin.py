@@ -14,6 +14,7 @@ from django.db import connection
 from django.forms import inlineformset_factory, modelform_factory, modelformset_factory
 from django.test import Client
 from django.urls import path
+from rest_framework import serializers
 
 from eventsourcing_app.admin import EventSourcedAdmin
 from eventsourcing_app.checks.admin import check_admin
@@ -207,6 +208,16 @@ def test_inline_formsets_do_not_write() -> None:
     assert gone.is_valid(), gone.errors
     with pytest.raises(DirectWriteRefused):
         gone.save()
+
+
+def test_a_serializer_of_the_model_does_not_write() -> None:
+    meta = type("Meta", (), {"model": Wallet, "fields": ["owner"]})
+    serializer_class: Any = type("Plain", (serializers.ModelSerializer,), {"Meta": meta})
+    for instance, error, words in ((None, TypeError, "perform_new"), (open_wallet("Ada"), UnrecordedChange, "owner")):
+        serializer = serializer_class(instance, data={"owner": "Eve"})
+        assert serializer.is_valid()
+        with pytest.raises(error, match=words):
+            serializer.save()
 
 
 # A page with forms

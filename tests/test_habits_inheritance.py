@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import pytest
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection, models
-from django.test.utils import isolate_apps
+from django.test.utils import isolate_apps, override_settings
 
 from eventsourcing_app import CommandRejected, applies, command
 from eventsourcing_app.aggregates.dispatch import commands_of
@@ -288,3 +288,43 @@ def test_an_abstract_parent_of_several_models_gives_each_its_own_streams() -> No
 
     assert found(Boat, Plane) == set()
     assert found(Nameless) == {"E101"}
+
+
+# Tables that Django does not manage, and models that give way
+
+
+@pytest.mark.django_db(transaction=True)
+@isolate_apps("tests.samples")
+def test_a_table_that_django_does_not_manage_is_written_as_any() -> None:
+    class Legacy(Naming):
+        stream_type = "checks.legacy"
+
+        class Meta(Of):
+            managed = False
+            db_table = "legacy"
+
+    assert found(Legacy) == set()
+    with connection.schema_editor() as editor:
+        editor.create_model(Legacy)
+    try:
+        pk = Legacy.objects.perform_new(Legacy.begin, name="argo").pk
+        Legacy.objects.perform(pk, Legacy.rename, name="beagle")
+        assert (Legacy.objects.get().name, versions(Legacy.objects.get())) == ("beagle", [1, 2])
+        assert list(rebuild(Legacy, check=True)) == []
+    finally:
+        with connection.schema_editor() as editor:
+            editor.delete_model(Legacy)
+
+
+@isolate_apps("tests.samples")
+def test_a_model_that_is_swapped_for_another_says_so() -> None:
+    with override_settings(CHECKS_THING="samples.Wallet"):
+
+        class Thing(Naming):
+            stream_type = "checks.thing"
+
+            class Meta(Of):
+                swappable = "CHECKS_THING"
+
+        with pytest.raises(AttributeError, match="swapped for 'samples.Wallet'"):
+            _ = Thing.objects

@@ -6,15 +6,16 @@ from typing import Any
 
 import pytest
 from django.db import models
-from django.test.utils import isolate_apps, override_settings
+from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
 from eventsourcing_app.aggregates.rebuild import rebuild
-from eventsourcing_app.exceptions import ConcurrencyError, DirectWriteRefused, UnrecordedChange
+from eventsourcing_app.exceptions import ConcurrencyError, UnrecordedChange
+from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.models import EventSourcedModel
 from tests.samples.factories import failing, list_book, open_wallet, versions
-from tests.samples.habits import Edition, Memo, Seat
-from tests.samples.models import Book, Wallet
+from tests.samples.habits import Edition, Seat
+from tests.samples.models import Book
 from tests.test_model_checks import found
 
 pytestmark = pytest.mark.django_db
@@ -69,7 +70,7 @@ def test_a_key_cannot_be_changed() -> None:
     wallet, seat, edition = open_wallet(), seated(), Edition(book=list_book("1"))
     edition.print_it(copies=1)
     edition.save()
-    wallet.pk, seat.pk, edition.book = Wallet().pk, 8, list_book("2")
+    wallet.pk, seat.pk, edition.book = uuid7(), 8, list_book("2")
     for instance, field in ((wallet, "id"), (seat, "code"), (edition, "book_id")):
         with pytest.raises(UnrecordedChange, match=field):
             instance.save()
@@ -109,35 +110,3 @@ def test_a_key_of_several_columns_is_an_error() -> None:
         "number": models.IntegerField(),
     }
     assert "E110" in found(type("Composed", (EventSourcedModel,), body))
-
-
-# The database of the log
-
-
-class Elsewhere:
-    """A router that sends every question away."""
-
-    def db_for_read(self, model: type[models.Model], **_hints: Any) -> str | None:
-        return (
-            "nowhere" if issubclass(model, EventSourcedModel) or model._meta.app_label == "eventsourcing_app" else None
-        )
-
-
-@override_settings(DATABASE_ROUTERS=[Elsewhere()])
-def test_the_database_of_the_log_is_asked_whatever_a_router_says() -> None:
-    wallet = open_wallet("Ada", 5)
-    memo = Memo.objects.create(wallet=wallet)
-    memo = Memo.objects.get(pk=memo.pk)
-    assert memo.wallet == wallet
-    assert Memo.objects.prefetch_related("wallet").get().wallet == wallet
-    assert Wallet.objects.prefetch_related("memos").get().owner == "Ada"
-    wallet.refresh_from_db()
-    assert Wallet._base_manager.get() == Wallet.objects.only("owner").get() == wallet
-    assert Wallet.objects.at(wallet.pk, version=1).balance == 0
-    assert [stored.version for stored in wallet.history()] == [1, 2]
-    assert list(rebuild(Wallet, check=True)) == []
-    wallet.full_clean(exclude=["labels", "note"])
-    with pytest.raises(DirectWriteRefused, match="nowhere"):
-        wallet.save(using="nowhere")
-    with pytest.raises(DirectWriteRefused):
-        Wallet.objects.using("nowhere").create(owner="Eve")

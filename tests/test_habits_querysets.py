@@ -223,7 +223,14 @@ def test_every_manager_that_lets_writes_pass_is_an_error() -> None:
             base_manager_name = "rows"
             default_manager_name = "objects"
 
-    for model in (Raw, Open, Based):
+    class Thin(EventSourcedModel):
+        stream_type = "checks.thin"
+        objects: ClassVar[Any] = ShipQuerySet.as_manager()
+
+        class Meta:
+            app_label = "samples"
+
+    for model in (Raw, Open, Based, Thin):
         assert found(model) == {"E109"}, model
 
 
@@ -272,11 +279,41 @@ def test_a_foreign_key_without_history_may_be_called_by_its_column() -> None:
     specimen.save()
     assert Specimen.objects.update(seen_by_id=None) == Specimen.objects.update(seen_by=None) == 1
     specimen.save(update_fields=["seen_by_id"])
+    assert versions(specimen) == [1]
+
+
+def test_an_expression_in_a_column_without_history_is_computed_once() -> None:
+    specimen = Specimen()
+    specimen.measure()
+    specimen.save()
+    assert specimen.rank == 7  # its default is the database's
     specimen.looks = models.F("looks") + 1
     specimen.save(update_fields=["looks"])
+    specimen.save(update_fields=["looks"])
+    assert specimen.looks == 1
+    specimen.looks = models.F("looks") + 1
+    specimen.measure_again()
+    specimen.save()
+    specimen.measure_again()
+    specimen.save()
+    specimen.looks = models.F("looks") + 1
+    Specimen.objects.bulk_update([specimen], ["looks"])
+    assert specimen.looks == 3
     Specimen.objects.update(looks=models.F("looks") + models.F("height"))
-    assert Specimen.objects.get().looks == 2
-    assert versions(specimen) == [1]
+    assert Specimen.objects.get().looks == 4
+    assert versions(specimen) == [1, 2, 3]
+
+
+def test_a_time_of_saving_without_history_is_that_of_its_own_saves() -> None:
+    specimen = Specimen()
+    specimen.measure()
+    specimen.save()
+    first = Specimen.objects.get().seen_at
+    specimen.measure_again()
+    specimen.save()
+    assert Specimen.objects.get().seen_at == first  # changed_at tells when the last event was recorded
+    specimen.save(update_fields=["seen_at"])
+    assert Specimen.objects.get().seen_at > first
 
 
 def test_an_update_with_a_recorded_column_is_refused_by_its_column_too() -> None:

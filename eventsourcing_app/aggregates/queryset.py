@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from django.db import models
 
-from eventsourcing_app.aggregates.recording import outside_fields, unrecorded_names
+from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.exceptions import DirectWriteRefused
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class EventSourcedQuerySet(models.QuerySet[M]):
         written = super().bulk_update(objs, fields, batch_size)
         columns = {field.attname for field in outside_fields(self.model) if {field.name, field.attname} & set(fields)}
         for instance in objs:
+            forget_computed(instance)
             # Written: a later save() has no reason to write them once more, over what somebody else wrote since.
             instance._recording.settle(instance, only=columns)  # type: ignore[attr-defined]
         return written

@@ -80,10 +80,17 @@ def _generated(model: type[models.Model]) -> tuple[str, ...]:
     return tuple(field.attname for field in model._meta.concrete_fields if field.generated)
 
 
-def forget_generated(instance: models.Model) -> None:
-    """Drop the values that the database has computed anew by writing the row: they are loaded when asked for."""
-    for name in _generated(type(instance)):
-        instance.__dict__.pop(name, None)
+def forget_computed(instance: models.Model) -> None:
+    """Drop what the database has computed by writing the row: it is loaded when asked for.
+
+    These are generated columns, and expressions in columns without history, which a second save would compute again.
+    """
+    values, model = instance.__dict__, type(instance)
+    for name in _generated(model):
+        values.pop(name, None)
+    for field in outside_fields(model):
+        if hasattr(values.get(field.attname), "resolve_expression"):
+            del values[field.attname]
 
 
 @cache

@@ -10,7 +10,7 @@ from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.aggregates.fit import require_fit
-from eventsourcing_app.aggregates.recording import PendingEvent, forget_generated, outside_fields, unrecorded_names
+from eventsourcing_app.aggregates.recording import PendingEvent, forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.aggregates.rows import (
     Loaded,
     draw_key,
@@ -195,7 +195,7 @@ def _finish(instance: EventSourcedModel, appended: Appended) -> None:
     recording.token = appended.token
     instance._state.adding = False
     instance._state.db = conf.DATABASE
-    forget_generated(instance)
+    forget_computed(instance)
     recording.settle(instance)
     instance.position = appended.last[instance.stream_type, instance.stream_key]
 
@@ -244,6 +244,6 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
     changes = [(field, None, field.pre_save(instance, False)) for field in columns]
     if not rows.filter(pk=instance.pk)._update(changes):  # type: ignore[attr-defined]  # as Model.save() does
         raise DatabaseError(f"{type(instance).__name__} {instance.pk}: save(update_fields=…) did not find the row.")
-    forget_generated(instance)
+    forget_computed(instance)
     instance._recording.settle(instance, only={field.attname for field in columns})
     _announce(post_save, [instance], [False], update_fields=names)

@@ -237,7 +237,7 @@ class Specimen(EventSourcedModel):
     """A field of each kind."""
 
     stream_type = "samples.specimen"
-    unrecorded = ("seen_by", "looks")
+    unrecorded = ("seen_by", "looks", "rank", "seen_at")
 
     name = models.CharField(max_length=20, validators=[refuse_bad], default="anything")
     prose = models.TextField(blank=True, default="")
@@ -263,6 +263,8 @@ class Specimen(EventSourcedModel):
     )
     seen_by = models.ForeignKey("samples.Customer", models.SET_NULL, null=True, blank=True, related_name="+")
     looks = models.IntegerField(default=0)
+    rank = models.IntegerField(db_default=7)
+    seen_at = models.DateTimeField(auto_now=True)
 
     @command(creates=True)
     def measure(self, name: str = "anything") -> None:
