@@ -14,6 +14,7 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected, applies
+from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.rebuild import rebuild
 from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
@@ -142,7 +143,7 @@ def test_a_key_that_its_column_cannot_hold_rejects_the_command(code: int) -> Non
         seat.save()
 
 
-def test_a_custom_field_may_have_a_column_of_its_own(measured: Any) -> None:
+def test_a_custom_field_may_have_a_column_of_its_own() -> None:
     class Bare(models.IntegerField):  # type: ignore[type-arg]  # cannot be subscripted at run time
         def get_internal_type(self) -> str:
             return "Bare"
@@ -156,6 +157,7 @@ def test_a_custom_field_may_have_a_column_of_its_own(measured: Any) -> None:
         instance = bare()
         instance.record(SpecimenMeasured())
         assert instance.count == 3
+        require_fit(instance)
 
 
 def test_a_view_of_bytes_is_watched_by_what_it_shows(measured: Any) -> None:

@@ -77,6 +77,15 @@ def test_a_fixture_is_not_loaded(form: str, natural: bool, tmp_path: Path) -> No
     assert drifts() == []
 
 
+def test_a_fixture_of_new_rows_is_not_loaded(tmp_path: Path) -> None:
+    list_book("1", "Emma")
+    fixture = tmp_path / "books.json"
+    fixture.write_text(dumped("samples.Book").replace('"pk": "1"', '"pk": "2"'))
+    with pytest.raises(DirectWriteRefused, match=r"loaddata.* is refused: it would leave no event behind"):
+        call_command("loaddata", str(fixture), verbosity=0)
+    assert Book.objects.count() == 1
+
+
 def test_a_fixture_of_other_models_is_loaded(tmp_path: Path) -> None:
     wallet = open_wallet()
     Memo.objects.create(wallet=wallet, text="x")

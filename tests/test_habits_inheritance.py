@@ -326,5 +326,5 @@ def test_a_model_that_is_swapped_for_another_says_so() -> None:
             class Meta(Of):
                 swappable = "CHECKS_THING"
 
-        with pytest.raises(AttributeError, match="swapped for 'samples.Wallet'"):
+        with pytest.raises(AttributeError, match=r"swapped for 'samples.Wallet'"):
             _ = Thing.objects
