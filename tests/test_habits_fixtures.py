@@ -14,7 +14,7 @@ from eventsourcing_app.exceptions import DirectWriteRefused
 from eventsourcing_app.models import StoredEvent
 from tests.samples.factories import drifts, list_book, open_wallet
 from tests.samples.habits import Memo, Ship, Specimen
-from tests.samples.models import Book, Wallet
+from tests.samples.models import Book, Counter, Wallet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,7 +83,13 @@ def test_a_fixture_of_new_rows_is_not_loaded(tmp_path: Path) -> None:
     fixture.write_text(dumped("samples.Book").replace('"pk": "1"', '"pk": "2"'))
     with pytest.raises(DirectWriteRefused, match=r"loaddata.* is refused: it would leave no event behind"):
         call_command("loaddata", str(fixture), verbosity=0)
-    assert Book.objects.count() == 1
+    Counter.objects.perform_new(Counter.begin)
+    (row,) = json.loads(dumped("samples.Counter"))
+    del row["pk"]
+    fixture.write_text(json.dumps([row]))
+    with pytest.raises(DirectWriteRefused, match=r"loaddata.* is refused"):
+        call_command("loaddata", str(fixture), verbosity=0)
+    assert (Book.objects.count(), Counter.objects.count()) == (1, 1)
 
 
 def test_a_fixture_of_other_models_is_loaded(tmp_path: Path) -> None:

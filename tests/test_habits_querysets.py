@@ -292,6 +292,8 @@ def test_an_expression_in_a_column_without_history_is_computed_once() -> None:
     specimen.save(update_fields=["looks"])
     assert specimen.looks == 1
     specimen.looks = models.F("looks") + 1
+    specimen.save(update_fields=["rank"])  # which is another column
+    Specimen.objects.bulk_update([specimen], ["rank"])
     specimen.measure_again()
     specimen.save()
     specimen.measure_again()

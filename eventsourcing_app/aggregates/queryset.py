@@ -62,7 +62,7 @@ class EventSourcedQuerySet(models.QuerySet[M]):
         written = super().bulk_update(objs, fields, batch_size)
         columns = {field.attname for field in outside_fields(self.model) if {field.name, field.attname} & set(fields)}
         for instance in objs:
-            forget_computed(instance)
+            forget_computed(instance, written=columns)
             # Written: a later save() has no reason to write them once more, over what somebody else wrote since.
             instance._recording.settle(instance, only=columns)  # type: ignore[attr-defined]
         return written

@@ -80,8 +80,8 @@ def _generated(model: type[models.Model]) -> tuple[str, ...]:
     return tuple(field.attname for field in model._meta.concrete_fields if field.generated)
 
 
-def forget_computed(instance: models.Model) -> None:
-    """Drop what the database has computed by writing the row: it is loaded when asked for.
+def forget_computed(instance: models.Model, *, written: Collection[str] | None = None) -> None:
+    """Drop what the database has computed by writing the row, or only columns of it: it is loaded when asked for.
 
     These are generated columns, and expressions in columns without history, which a second save would compute again.
     """
@@ -89,7 +89,7 @@ def forget_computed(instance: models.Model) -> None:
     for name in _generated(model):
         values.pop(name, None)
     for field in outside_fields(model):
-        if hasattr(values.get(field.attname), "resolve_expression"):
+        if (written is None or field.attname in written) and hasattr(values.get(field.attname), "resolve_expression"):
             del values[field.attname]
 
 

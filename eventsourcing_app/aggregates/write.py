@@ -244,6 +244,7 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
     changes = [(field, None, field.pre_save(instance, False)) for field in columns]
     if not rows.filter(pk=instance.pk)._update(changes):  # type: ignore[attr-defined]  # as Model.save() does
         raise DatabaseError(f"{type(instance).__name__} {instance.pk}: save(update_fields=…) did not find the row.")
-    forget_computed(instance)
-    instance._recording.settle(instance, only={field.attname for field in columns})
+    written = {field.attname for field in columns}
+    forget_computed(instance, written=written)
+    instance._recording.settle(instance, only=written)
     _announce(post_save, [instance], [False], update_fields=names)
