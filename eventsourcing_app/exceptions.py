@@ -98,17 +98,20 @@ class AppendOnly(DirectWriteRefused):
 
 
 class UnrecordedChange(EventSourcingError, RuntimeError):
-    """Fields of an event-sourced model were assigned outside an ``@applies`` method. ``fields`` names them."""
+    """Fields of an event-sourced model were assigned outside an ``@applies`` method. ``fields`` names them, and
+    ``commands`` the commands of the model.
+    """
 
-    def __init__(self, model: str, fields: Iterable[str]) -> None:
-        self.model, self.fields = model, tuple(fields)
+    def __init__(self, model: str, fields: Iterable[str], commands: Iterable[str] = ()) -> None:
+        self.model, self.fields, self.commands = model, tuple(fields), tuple(commands)
+        named = f" ({model} has {', '.join(f'{name}()' for name in self.commands)})" if self.commands else ""
         super().__init__(
-            f"{model}: {', '.join(self.fields)} changed without an event. Record an event in a command and assign in "
-            "its @applies method, or list the field in `unrecorded` if it has no history."
+            f"{model}: {', '.join(self.fields)} changed without an event. Record an event in a command{named} and "
+            "assign in its @applies method, or list the field in `unrecorded` if it has no history."
         )
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (type(self), (self.model, self.fields))
+        return (type(self), (self.model, self.fields, self.commands))
 
 
 class NothingRecorded(EventSourcingError, RuntimeError):

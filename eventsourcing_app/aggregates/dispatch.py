@@ -28,13 +28,18 @@ def applies_of(cls: type) -> dict[type, str]:
 
 @cache
 def commands_of(cls: type) -> dict[str, Command]:
-    """Map the names of a class's commands to their declarations; nearer classes win over their parents."""
+    """Map the names of a class's commands to their declarations; nearer classes win over their parents.
+
+    A name that a nearer class gives to something else (``close = None``) is no command any more.
+    """
     found: dict[str, Command] = {}
     for base in reversed(cls.__mro__):
         for name, attribute in vars(base).items():
             declared = getattr(attribute, "__command__", None)
             if isinstance(declared, Command):
                 found[name] = declared
+            else:
+                found.pop(name, None)
     return found
 
 

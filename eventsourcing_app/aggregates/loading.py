@@ -1,82 +1,42 @@
-"""Loading one aggregate by its key: the row that ``get(pk=…)`` gives, by a statement that is compiled only once.
+"""What becomes of a row while Django makes an instance of it: ``__init__()`` and ``post_init`` may not change it.
 
-To compile such a query costs Django more than the database takes to answer it.
+They run before the baseline of the instance is taken, so a field that they assign would pass for what was loaded.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
-from uuid import UUID
+import inspect
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models.query_utils import DeferredAttribute
+from django.db.models.signals import post_init
 
-from eventsourcing_app.conf import conf
-from eventsourcing_app.log.connection import log_connection, prepared_cursor
+from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.exceptions import UnrecordedChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models.expressions import Col
-
-    from eventsourcing_app.aggregates.model import EventSourcedModel
-
-M = TypeVar("M", bound="EventSourcedModel")
-
-_INT32 = 2**31
+    from collections.abc import Collection
 
 
-class _Statement(NamedTuple):
-    sql: str
-    names: list[str]
-    columns: list[tuple[int, Col, list[Callable[..., Any]]]]
-    """Place, expression and the field's own converters."""
+def require_as_loaded(instance: models.Model, names: Collection[str], values: Collection[Any]) -> None:
+    """Raise ``UnrecordedChange`` if fields do not have the values that were loaded for them."""
+    model = type(instance)
+    if model.__init__ is models.Model.__init__ and not post_init.has_listeners(model):
+        return
+    loaded, present = dict(zip(names, values, strict=False)), instance.__dict__
+    watched = [name for name in _watched(model) if name in loaded]
+    changed = [name for name in watched if present.get(name) is not loaded[name] and present.get(name) != loaded[name]]
+    if changed:
+        error = UnrecordedChange(model.__name__, changed, commands_of(model))
+        error.add_note("They were assigned while the row was loaded: by __init__() or by a receiver of post_init.")
+        raise error
 
 
-def is_simple_key(model: type[models.Model], pk: object) -> bool:
-    """Whether the key needs none of what Django does for expressions, relations, and numbers out of range."""
-    key = model._meta.pk
-    if isinstance(pk, bool) or key.is_relation or hasattr(key, "get_placeholder"):
-        return False
-    return isinstance(pk, UUID | str) or (isinstance(pk, int) and abs(pk) < _INT32)
-
-
-def load(model: type[M], pk: object, *, lock: bool = False) -> M | None:
-    """Return the aggregate, or ``None`` if it does not exist; with ``lock``, locked until the transaction ends.
-
-    Only for a key that ``is_simple_key``. Raises what Django raises for a text that is no such key.
-    """
-    connection = log_connection()
-    key = model._meta.pk
-    param = key.get_db_prep_value(key.get_prep_value(pk), connection, prepared=True)
-    statement = _statements.get((model, lock, connection.vendor)) or _compile(connection, model, pk, lock)
-    with prepared_cursor(connection) as cursor:
-        cursor.execute(statement.sql, [param])
-        found = cursor.fetchone()
-    if found is None:
-        return None
-    row = list(found)
-    for place, column, converters in statement.columns:
-        for convert in (*connection.ops.get_db_converters(column), *converters):
-            row[place] = convert(row[place], column, connection)
-    return model.from_db(conf.DATABASE, statement.names, row)
-
-
-_statements: dict[tuple[type[models.Model], bool, str], _Statement] = {}
-
-
-def _compile(connection: BaseDatabaseWrapper, model: type[models.Model], pk: object, lock: bool) -> _Statement:
-    rows: models.QuerySet[models.Model] = models.QuerySet(model, using=conf.DATABASE).order_by().filter(pk=pk)
-    if lock:
-        rows = rows.select_for_update(no_key=True, of=("self",))
-    compiler = rows.query.get_compiler(connection=connection)
-    sql, params = compiler.as_sql()
-    assert len(params) == 1, "the key is its only parameter"
-    columns: list[Col] = [expression for expression, _sql, _alias in compiler.select]
-    statement = _Statement(
-        sql,
-        [column.target.attname for column in columns],
-        [(place, column, column.get_db_converters(connection)) for place, column in enumerate(columns)],
-    )
-    _statements[model, lock, connection.vendor] = statement
-    return statement
+@cache
+def _watched(model: type[models.Model]) -> tuple[str, ...]:
+    # The descriptors of other fields may turn what is loaded into something else.
+    names = [field.attname for field in history_fields(model)]
+    return tuple(name for name in names if isinstance(inspect.getattr_static(model, name, None), DeferredAttribute))

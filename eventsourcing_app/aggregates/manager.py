@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from django.db import models, transaction
 
+from eventsourcing_app.aggregates.by_key import is_simple_key, load
 from eventsourcing_app.aggregates.dispatch import own_command
 from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.loading import is_simple_key, load
 from eventsourcing_app.aggregates.once import reaction_key, run_once
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
@@ -32,11 +32,16 @@ P = ParamSpec("P")
 
 
 class EventSourcedManager(models.Manager[M]):
-    """The default manager of an ``EventSourcedModel``. Custom managers inherit from it."""
+    """The default manager of an ``EventSourcedModel``. Custom managers inherit from it, or are made by its
+    ``from_queryset()`` of an ``EventSourcedQuerySet``.
+    """
+
+    _queryset_class: type[EventSourcedQuerySet[M]] = EventSourcedQuerySet  # from_queryset() of Django sets another
 
     def get_queryset(self) -> EventSourcedQuerySet[M]:
         # The log and its models are in one database; no router decides where they are read.
-        return EventSourcedQuerySet(model=self.model, using=self._db or conf.DATABASE)
+        hints: Any = self._hints  # type: ignore[attr-defined]  # as BaseManager of Django passes them on
+        return self._queryset_class(model=self.model, using=self._db or conf.DATABASE, hints=hints)
 
     def get(self, *args: Any, **kwargs: Any) -> M:
         """Return the one row that matches, as any manager does; one that is asked for by its key, faster."""
@@ -49,7 +54,10 @@ class EventSourcedManager(models.Manager[M]):
 
     @property
     def _gives_every_row(self) -> bool:
-        return type(self).get_queryset is EventSourcedManager.get_queryset and self._db in (None, conf.DATABASE)
+        own = (
+            type(self).get_queryset is EventSourcedManager.get_queryset and self._queryset_class is EventSourcedQuerySet
+        )
+        return own and self._db in (None, conf.DATABASE)
 
     def perform(
         self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs

@@ -6,6 +6,7 @@ is a row. A row is written only together with the events that made it.
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 
 from django.db import models
@@ -15,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.aggregates.dispatch import applies_of, method_for
 from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.loading import require_as_loaded
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.recording import Recording, history_fields
 from eventsourcing_app.aggregates.write import save_unrecorded, write
@@ -39,15 +41,28 @@ class _EventSourcedModelBase(ModelBase):
     """Gives way with ``id`` where a model, or an abstract parent, declares a primary key of its own."""
 
     def __new__(mcs, name: str, bases: tuple[type, ...], attrs: dict[str, Any], **kwargs: Any) -> Any:
-        if "id" not in attrs and _declares_key(attrs, bases):
-            attrs["id"] = None
+        if "id" not in attrs:
+            key = _declared_key(attrs, bases)
+            if key is not None:
+                # One that a mixin calls "id" as well takes the place of the base's.
+                attrs["id"] = copy.deepcopy(key) if key.name == "id" else None
         model: Any = super().__new__(mcs, name, bases, attrs, **kwargs)
         if not model._meta.abstract:
+            _guard_base_manager(model)
             pre_delete.connect(_refuse_delete, sender=model, dispatch_uid=f"eventsourcing_app.{model._meta.label}")
         return model
 
 
-def _declares_key(attrs: Mapping[str, Any], bases: tuple[type, ...]) -> bool:
+def _guard_base_manager(model: Any) -> None:
+    """See to it that the base manager refuses writes as well, where a mixin of somebody else stands before the base."""
+    options = model._meta
+    named = "base_manager_name" in options.original_attrs
+    if not named and not isinstance(model._base_manager, EventSourcedManager) and "objects" in options.managers_map:
+        options.base_manager_name = "objects"
+        options.__dict__.pop("base_manager", None)  # cached
+
+
+def _declared_key(attrs: Mapping[str, Any], bases: tuple[type, ...]) -> models.Field[Any, Any] | None:
     own = [value for value in attrs.values() if isinstance(value, models.Field)]
     inherited = [
         field
@@ -55,7 +70,7 @@ def _declares_key(attrs: Mapping[str, Any], bases: tuple[type, ...]) -> bool:
         if issubclass(base, models.Model) and not isinstance(base, _EventSourcedModelBase) and base._meta.abstract
         for field in base._meta.local_fields
     ]
-    return any(field.primary_key for field in (*own, *inherited))
+    return next((field for field in (*own, *inherited) if field.primary_key), None)
 
 
 def _refuse_delete(sender: type[models.Model], **_kwargs: Any) -> NoReturn:
@@ -115,9 +130,14 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
 
         Raises ``NothingRecorded``, ``UnrecordedChange``, ``ConcurrencyError`` if somebody else wrote first, and
         ``IntegrityError`` if a constraint rejects the new state; then nothing is stored and the instance is spent.
+        ``force_insert`` and ``force_update`` raise ``CommandRejected`` where the aggregate exists or does not.
         """
         if using is not None and using != conf.DATABASE:
             raise DirectWriteRefused(f"save(using={using!r}): the log, and so this model, is in {conf.DATABASE!r}.")
+        if force_insert and not self._state.adding:
+            raise CommandRejected(f"This {self._meta.verbose_name} exists already.", code="already_exists")
+        if force_update and self._state.adding:
+            raise CommandRejected(f"This {self._meta.verbose_name} does not exist yet.", code="does_not_exist")
         if update_fields is not None:
             save_unrecorded(self, frozenset(update_fields))
         else:
@@ -126,6 +146,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     @classmethod
     def from_db(cls, db: str | None, field_names: Collection[str], values: Collection[Any], **options: Any) -> Self:
         instance = super().from_db(db, field_names, values, **options)
+        require_as_loaded(instance, field_names, values)
         instance.__dict__["_recording_"] = Recording.of_loaded(instance)
         return instance
 
@@ -139,13 +160,15 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
 
         With ``fields``, as Django does for a deferred field, only those are loaded and nothing is forgotten. But with
         ``version`` or ``changed_at``, which tell what was loaded, comes everything that was loaded before: a state must
-        not be given the version of another.
+        not be given the version of another. For that reason ``defer()`` of ``from_queryset`` counts for nothing then.
         """
         names = None if fields is None else set(fields)
         if names is not None and not names.isdisjoint(_IDENTITY):
             names |= _IDENTITY | {
                 field.attname for field in history_fields(type(self)) if field.attname in self.__dict__
             }
+        if from_queryset is not None and (names is None or names >= _IDENTITY):
+            from_queryset = from_queryset.defer(None)
         super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)
         if names is None or names >= _IDENTITY:
             self.__dict__["_recording_"] = Recording.of_loaded(self)

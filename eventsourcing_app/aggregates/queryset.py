@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from django.db import models
 
+from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.exceptions import DirectWriteRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
 
 M = TypeVar("M", bound=models.Model, covariant=True)
 
@@ -22,8 +23,17 @@ def _refuse(door: str) -> Callable[..., NoReturn]:
             "objects.save_all(…) for many."
         )
 
-    refuse.__name__ = door
+    refuse.__name__ = door.partition("(")[0]
+    refuse.alters_data = True  # type: ignore[attr-defined]  # no template calls it
     return refuse
+
+
+def _refuse_raw(self: models.QuerySet[Any], *_args: object, **_kwargs: object) -> NoReturn:
+    """Refuse what ``Model.save_base()`` of Django calls, and with that ``loaddata``."""
+    raise DirectWriteRefused(
+        f"{self.model.__name__}: writing a row as it is (loaddata, save_base()) is refused: it would leave no event "
+        f"behind. Run commands: objects.perform(pk, {self.model.__name__}.some_command, …), perform_new(…) to create."
+    )
 
 
 class EventSourcedQuerySet(models.QuerySet[M]):
@@ -33,20 +43,36 @@ class EventSourcedQuerySet(models.QuerySet[M]):
     bulk_create = _refuse("bulk_create()")
     get_or_create = _refuse("get_or_create()")
     update_or_create = _refuse("update_or_create()")
-    bulk_update = _refuse("bulk_update()")
     delete = _refuse("delete()")
     _raw_delete = _refuse("delete()")
-    _update = _refuse("update()")  # as Model.save_base() of Django calls it, and with that loaddata
-    _insert = _refuse("insert()")
+    _update = _refuse_raw
+    _insert = _refuse_raw
 
     def update(self, **values: Any) -> int:
         """Write columns listed in ``unrecorded``; every other column is refused."""
-        recorded = sorted(set(values) - set(getattr(self.model, "unrecorded", ())))
-        if recorded:
-            raise DirectWriteRefused(
-                f"{self.model.__name__}.objects.update({', '.join(recorded)}=…) is refused: it would leave no event "
-                f"behind. Use objects.perform(pk, {self.model.__name__}.some_command, …)."
-            )
+        self._require_unrecorded("update", values)
         return super().update(**values)
 
     update.alters_data = True  # type: ignore[attr-defined]
+
+    def bulk_update(self, objs: Iterable[M], fields: Iterable[str], batch_size: int | None = None) -> int:
+        """Write columns listed in ``unrecorded`` of many rows; every other column is refused."""
+        objs, fields = tuple(objs), tuple(fields)
+        self._require_unrecorded("bulk_update", fields)
+        written = super().bulk_update(objs, fields, batch_size)
+        columns = {field.attname for field in outside_fields(self.model) if {field.name, field.attname} & set(fields)}
+        for instance in objs:
+            forget_computed(instance, written=columns)
+            # Written: a later save() has no reason to write them once more, over what somebody else wrote since.
+            instance._recording.settle(instance, only=columns)  # type: ignore[attr-defined]
+        return written
+
+    bulk_update.alters_data = True  # type: ignore[attr-defined]
+
+    def _require_unrecorded(self, door: str, names: Collection[str]) -> None:
+        recorded = sorted(set(names) - unrecorded_names(self.model))
+        if recorded:
+            raise DirectWriteRefused(
+                f"{self.model.__name__}.objects.{door}({', '.join(recorded)}=…) is refused: it would leave no event "
+                f"behind. Use objects.perform(pk, {self.model.__name__}.some_command, …)."
+            )

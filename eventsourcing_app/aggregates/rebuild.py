@@ -141,7 +141,7 @@ def _repair(state: EventSourcedModel, *, exists: bool) -> None:
         values = [(field, None, getattr(state, field.attname)) for field in history_fields(type(state))]
         rows.filter(pk=state.pk)._update(values)
     else:
-        columns = [field for field in state._meta.local_concrete_fields if not field.generated]
+        columns = [field for field in state._meta.concrete_fields if not field.generated]
         rows._insert([state], fields=columns, using=conf.DATABASE, raw=True)
 
 

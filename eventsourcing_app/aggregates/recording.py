@@ -18,6 +18,7 @@ from uuid import UUID
 from django.db import models
 from django.db.models.fields.files import FieldFile
 
+from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 
 if TYPE_CHECKING:
@@ -62,9 +63,39 @@ def _json(model: type[models.Model]) -> tuple[models.JSONField[Any, Any], ...]:
 
 
 @cache
-def _outside(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
+def outside_fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
+    """Return the fields whose values have no history."""
     unrecorded: tuple[str, ...] = getattr(model, "unrecorded", ())
     return tuple(field for field in model._meta.concrete_fields if field.name in unrecorded)
+
+
+@cache
+def unrecorded_names(model: type[models.Model]) -> frozenset[str]:
+    """Return what the fields without history may be called: a foreign key by its column as well."""
+    return frozenset(name for field in outside_fields(model) for name in (field.name, field.attname))
+
+
+@cache
+def _generated(model: type[models.Model]) -> tuple[str, ...]:
+    return tuple(field.attname for field in model._meta.concrete_fields if field.generated)
+
+
+def forget_computed(instance: models.Model, *, written: Collection[str] | None = None) -> None:
+    """Drop what the database has computed by writing the row, or only columns of it: it is loaded when asked for.
+
+    These are generated columns, and expressions in columns without history, which a second save would compute again.
+    """
+    values, model = instance.__dict__, type(instance)
+    for name in _generated(model):
+        values.pop(name, None)
+    for field in outside_fields(model):
+        if (written is None or field.attname in written) and hasattr(values.get(field.attname), "resolve_expression"):
+            del values[field.attname]
+
+
+@cache
+def _typed(model: type[models.Model]) -> frozenset[str]:
+    return frozenset(field.attname for field in _json(model))
 
 
 class Recording:
@@ -118,7 +149,7 @@ class Recording:
         """Take the present state, as loaded, for the baseline; or the present values of ``only`` some fields."""
         values = instance.__dict__
         outside = {} if only is None else self.outside
-        for column in _outside(type(instance)):
+        for column in outside_fields(type(instance)):
             if column.attname in values and (only is None or column.attname in only):
                 value = values[column.attname]
                 outside[column.attname] = value if type(value) in _IMMUTABLE else deepcopy(_plain(value))
@@ -166,6 +197,11 @@ class Recording:
                 f"{type(instance).__name__}.{name} was assigned the expression {value!r}: only the database would know "
                 "its value, and history could not be replayed. Assign a plain value in @applies."
             )
+        if type(value).__eq__ is object.__eq__:  # type: ignore[comparison-overlap]  # of a class without its own
+            raise TypeError(
+                f"{type(instance).__name__}.{name} holds a {type(value).__name__}, which has no __eq__: whether it "
+                "changed without an event could not be told. Give the class one; a dataclass has it."
+            )
         return deepcopy(value)
 
     def add(self, declaration: Declaration, data: str) -> None:
@@ -189,7 +225,7 @@ class Recording:
         """Raise if the instance was changed without an event."""
         changed = self.changed(instance)
         if changed:
-            raise UnrecordedChange(type(instance).__name__, changed)
+            raise UnrecordedChange(type(instance).__name__, changed, commands=commands_of(type(instance)))
 
     def check_unspent(self, instance: models.Model) -> None:
         """Raise if the instance no longer agrees with the database."""
@@ -204,13 +240,15 @@ class Recording:
     def changed(self, instance: models.Model) -> list[str]:
         """Return the names of the fields that differ from the baseline."""
         values = instance.__dict__
-        changed = []
+        changed, typed = [], _typed(type(instance))
         for name, was in self.baseline.items():
             value = values.get(name, was)
             if value is was:
                 continue
             value = _plain(value)
-            if type(value) is not type(was) or value != was:
+            # Equal values are one to their column, whatever their types: full_clean() makes a Decimal of 0. In JSON
+            # true is not 1.
+            if value != was or (name in typed and type(value) is not type(was)):
                 changed.append(name)
         # A row that is new under another key would begin its history in the middle.
         if self.baseline.get("version") if instance._state.adding else self.key != instance.pk:
@@ -220,7 +258,7 @@ class Recording:
     def changed_outside(self, instance: models.Model) -> list[models.Field[Any, Any]]:
         """Return the columns without history that were assigned since they were loaded."""
         values = instance.__dict__
-        columns = _outside(type(instance))
+        columns = outside_fields(type(instance))
         return [column for column in columns if column.attname in values and self._differs(values, column.attname)]
 
     def _differs(self, values: dict[str, Any], name: str) -> bool:
@@ -229,7 +267,10 @@ class Recording:
 
 def _plain(value: Any) -> Any:
     # Reading a file field replaces the name in the instance by a FieldFile.
-    return value.name if isinstance(value, FieldFile) else value
+    if isinstance(value, FieldFile):
+        return value.name
+    # A view cannot be copied, and what it shows may change.
+    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def _unpickled(

@@ -23,7 +23,7 @@ def state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, lo
 
 def insert(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> StateWrite:
     """Return the INSERT of a new row."""
-    fields = [field for field in instance._meta.local_concrete_fields if not field.generated]
+    fields = [field for field in instance._meta.concrete_fields if not field.generated]
     if instance._meta.pk is not None and instance.pk is None:
         fields.remove(instance._meta.pk)
     query = sql.InsertQuery(type(instance))

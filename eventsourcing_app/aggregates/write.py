@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import DatabaseError, models, transaction
 from django.db.models.signals import post_save, pre_save
 
+from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.aggregates.fit import require_fit
+from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.aggregates.rows import (
     draw_key,
     draws_key_late,
@@ -60,7 +62,7 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
 
 def _whole(instances: Sequence[EventSourcedModel]) -> AbstractContextManager[Any]:
     """A transaction if receivers of ``post_save`` belong to the write: if one raises, nothing is stored."""
-    if any(post_save.has_listeners(_origin(instance)) for instance in instances):
+    if any(post_save.has_listeners(type(instance)) for instance in instances):
         return transaction.atomic(using=conf.DATABASE, savepoint=False)
     return nullcontext()
 
@@ -70,7 +72,8 @@ def _require_recorded(instance: EventSourcedModel) -> None:
     if not instance._recording.pending:
         raise NothingRecorded(
             f"This {type(instance).__name__} ({instance.pk}) has nothing to save: call a command that records an event "
-            "first. Columns without history are saved with save(update_fields=[…])."
+            f"first ({', '.join(f'{name}()' for name in commands_of(type(instance)))}). Columns without history are "
+            "saved with save(update_fields=[…])."
         )
 
 
@@ -90,7 +93,7 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
     created = [instance._state.adding for instance in instances]
     if _announce(pre_save, instances):
         for instance in instances:
-            instance._recording.check(instance)  # a receiver may assign fields, which would be no event either
+            _require_recorded(instance)  # a receiver may assign fields, which would be no event, or save it itself
     for instance in instances:
         require_key(instance)
         require_fit(instance)
@@ -193,13 +196,9 @@ def _finish(instance: EventSourcedModel, appended: Appended) -> None:
     recording.token = appended.token
     instance._state.adding = False
     instance._state.db = conf.DATABASE
+    forget_computed(instance)
     recording.settle(instance)
     instance.position = appended.last[instance.stream_type, instance.stream_key]
-
-
-def _origin(instance: EventSourcedModel) -> type[models.Model]:
-    model = type(instance)
-    return model._meta.concrete_model or model
 
 
 def _announce(
@@ -211,7 +210,7 @@ def _announce(
 ) -> bool:
     announced = False
     for index, instance in enumerate(instances):
-        origin = _origin(instance)
+        origin = type(instance)  # as Django does: of a proxy, the proxy
         if not signal.has_listeners(origin):
             continue
         facts: dict[str, Any] = {"raw": False, "using": conf.DATABASE, "update_fields": update_fields}
@@ -232,7 +231,7 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
     """Write columns that have no history, without an event."""
     if not names:
         return
-    refused = names - set(type(instance).unrecorded)
+    refused = names - unrecorded_names(type(instance))
     if refused or instance._state.adding:
         raise DirectWriteRefused(
             f"{type(instance).__name__}: save(update_fields={sorted(names)}) would leave no event behind: only columns "
@@ -241,10 +240,12 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
         )
     instance._recording.check(instance)
     _announce(pre_save, [instance], update_fields=names)
-    columns = [field for field in instance._meta.concrete_fields if field.name in names]
+    columns = [field for field in outside_fields(type(instance)) if not names.isdisjoint((field.name, field.attname))]
     rows: models.QuerySet[EventSourcedModel] = models.QuerySet(type(instance), using=conf.DATABASE)
     changes = [(field, None, field.pre_save(instance, False)) for field in columns]
     if not rows.filter(pk=instance.pk)._update(changes):  # type: ignore[attr-defined]  # as Model.save() does
         raise DatabaseError(f"{type(instance).__name__} {instance.pk}: save(update_fields=…) did not find the row.")
-    instance._recording.settle(instance, only={field.attname for field in columns})
+    written = {field.attname for field in columns}
+    forget_computed(instance, written=written)
+    instance._recording.settle(instance, only=written)
     _announce(post_save, [instance], [False], update_fields=names)

@@ -5,7 +5,8 @@
     E030–E039              declared events
     E040–E049, W040–W049   the queue
     E050–E059              database routers
-    E100–E119              event-sourced models
+    E060–E069, W060–W069   event-sourced models in the admin
+    E100–E129              event-sourced models
 
 An id keeps its meaning forever.
 """
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 from django.core import checks
 
+from eventsourcing_app.checks.admin import check_admin
 from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.checks.declarations import check_declarations
 from eventsourcing_app.checks.models import check_models
@@ -27,5 +29,5 @@ TAG = "eventsourcing"
 def register_checks() -> None:
     """Register every check; called once, when the apps are ready."""
     checks.register(check_log_database, checks.Tags.database, TAG)
-    for check in (check_settings, check_declarations, check_models, check_queue, check_routing):
+    for check in (check_settings, check_declarations, check_models, check_admin, check_queue, check_routing):
         checks.register(check, TAG)

@@ -16,13 +16,14 @@ from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.checks.inheritance import OF_THE_BASE, inheritance_problems
+from eventsourcing_app.checks.relations import cascade_problems, relation_problems
 from eventsourcing_app.events.declare import MAX_NAME, is_name
 from eventsourcing_app.events.registry import registry as events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_SAFE_DELETES = (models.PROTECT, models.RESTRICT, models.DO_NOTHING)
 _LONGEST_KEY = 255
 _KEYS = (models.IntegerField, models.AutoField, models.CharField, models.UUIDField)
 _OWN_PRE_SAVE = (models.FileField, models.DateField, models.TimeField)
@@ -36,6 +37,7 @@ def check_models(*, app_configs: Iterable[Any] | None = None, **_kwargs: Any) ->
     by_stream: dict[str, type[models.Model]] = {}
     for model in apps.get_models():
         if not issubclass(model, EventSourcedModel):
+            found += cascade_problems(model)
             continue
         found += _problems(model)
         stream_type = getattr(model, "stream_type", "")
@@ -51,23 +53,28 @@ def check_models(*, app_configs: Iterable[Any] | None = None, **_kwargs: Any) ->
 def _problems(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
     if not is_name(getattr(model, "stream_type", "")):
         yield _no_stream(model)
-    if model._meta.parents:
-        yield _inherited_table(model)
+    yield from inheritance_problems(model)
+    yield from relation_problems(model)
     yield from _key(model)
     for field in history_fields(model):
         yield from _field(model, field)
-    if model._meta.many_to_many:
-        yield _many_to_many(model)
-    if any(hasattr(field, "rel_class") and field.one_to_many for field in model._meta.private_fields):
-        yield _generic_relation(model)
-    if not isinstance(model._default_manager, EventSourcedManager):
-        yield _manager(model, "default manager")
-    if not isinstance(model._base_manager.get_queryset(), EventSourcedQuerySet):
-        yield _manager(model, "base manager")
+    yield from _managers(model)
     unknown = set(model.unrecorded) - {field.name for field in model._meta.concrete_fields}
     if unknown:
         yield _unknown_unrecorded(model, unknown)
+    identity = set(model.unrecorded) & {*OF_THE_BASE, model._meta.pk.name}
+    if identity:
+        yield _identity_unrecorded(model, identity)
     yield from _commands(model)
+
+
+def _managers(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
+    managers = (*model._meta.managers, model._base_manager)
+    open_ones = {found.name for found in managers if not isinstance(found.get_queryset(), EventSourcedQuerySet)}
+    if not isinstance(model._default_manager, EventSourcedManager):
+        open_ones.add(model._default_manager.name)
+    for name in sorted(open_ones):
+        yield _manager(model, name)
 
 
 def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
@@ -105,8 +112,6 @@ def _target(key: models.Field[Any, Any]) -> models.Field[Any, Any]:
 
 
 def _field(model: type[EventSourcedModel], field: models.Field[Any, Any]) -> Iterator[checks.CheckMessage]:
-    if isinstance(field, models.ForeignKey) and field.remote_field.on_delete not in _SAFE_DELETES:
-        yield _deletes(model, field)
     if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
         yield _clock_field(model, field)
     if getattr(field, "db_default", NOT_PROVIDED) is not NOT_PROVIDED:
@@ -167,16 +172,6 @@ def _stream_is_topic(model: type[models.Model]) -> checks.CheckMessage:
     )
 
 
-def _deletes(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
-    return checks.Error(
-        f"{model._meta.label}.{field.name} would delete or change the row without an event when what it points at is "
-        "deleted.",
-        hint="Use on_delete=models.PROTECT, RESTRICT or DO_NOTHING.",
-        obj=field,
-        id="eventsourcing_app.E103",
-    )
-
-
 def _clock_field(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
     return checks.Error(
         f"{model._meta.label}.{field.name} sets itself to the time of saving, which no replay can repeat.",
@@ -204,24 +199,6 @@ def _database_default(model: type[models.Model], field: models.Field[Any, Any]) 
     )
 
 
-def _many_to_many(model: type[models.Model]) -> checks.CheckMessage:
-    return checks.Error(
-        f"{model._meta.label} has a many-to-many field: its rows would change without an event.",
-        hint="Keep the relation in a projection, or as a list of keys in a JSONField.",
-        obj=model,
-        id="eventsourcing_app.E106",
-    )
-
-
-def _inherited_table(model: type[models.Model]) -> checks.CheckMessage:
-    return checks.Error(
-        f"{model._meta.label} inherits from a model with a table of its own (multi-table inheritance).",
-        hint="Inherit from abstract models only.",
-        obj=model,
-        id="eventsourcing_app.E107",
-    )
-
-
 def _unstable_default(model: type[models.Model], field: models.Field[Any, Any]) -> checks.CheckMessage:
     return checks.Error(
         f"The default of {model._meta.label}.{field.name} is another one each time, which no replay can repeat.",
@@ -231,11 +208,11 @@ def _unstable_default(model: type[models.Model], field: models.Field[Any, Any]) 
     )
 
 
-def _manager(model: type[models.Model], which: str) -> checks.CheckMessage:
+def _manager(model: type[models.Model], name: str) -> checks.CheckMessage:
     return checks.Error(
-        f"The {which} of {model._meta.label} does not refuse writes that leave no event.",
-        hint="Inherit custom managers from eventsourcing_app.models.EventSourcedManager, and keep "
-        'base_manager_name = "objects" in Meta.',
+        f"The manager {name!r} of {model._meta.label} does not refuse writes that leave no event.",
+        hint="Inherit custom managers from eventsourcing_app.models.EventSourcedManager and custom querysets from "
+        "EventSourcedQuerySet (EventSourcedManager.from_queryset(…)); base_manager_name in Meta names such a one, too.",
         obj=model,
         id="eventsourcing_app.E109",
     )
@@ -250,10 +227,11 @@ def _unknown_unrecorded(model: type[models.Model], names: set[str]) -> checks.Ch
     )
 
 
-def _generic_relation(model: type[models.Model]) -> checks.CheckMessage:
+def _identity_unrecorded(model: type[models.Model], names: set[str]) -> checks.CheckMessage:
     return checks.Error(
-        f"{model._meta.label} has a GenericRelation, which deletes rows without asking them.",
-        hint="Query the other model by content type and key instead.",
+        f"{model._meta.label}.unrecorded names {', '.join(sorted(names))}: without history no state could be told from "
+        "another.",
+        hint="List columns of your own only.",
         obj=model,
-        id="eventsourcing_app.E113",
+        id="eventsourcing_app.E122",
     )

@@ -8,6 +8,7 @@ from django.db import models
 
 from eventsourcing_app import CommandRejected, applies, command, publish
 from eventsourcing_app.models import EventSourcedModel
+from tests.samples import habits  # noqa: F401 - its models belong to the app
 from tests.samples.events import (
     BookListed,
     BookRenamed,
