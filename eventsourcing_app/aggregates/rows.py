@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import models, transaction
 from django.db.models import sql
 
+from eventsourcing_app.aggregates.ends import removes_row
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.log.append import StateWrite
 
@@ -33,16 +34,32 @@ class Loaded(NamedTuple):
         return cls(instance.version, instance.changed_at)
 
 
-def state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite:
-    """Compile the INSERT of a new row, or the UPDATE of one that is still as it was loaded."""
+def state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite | None:
+    """Compile the INSERT of a new row, or the UPDATE or DELETE of one that is still as it was loaded.
+
+    ``None`` for an aggregate that ends as soon as it begins, and leaves no row.
+    """
+    if removes_row(instance):
+        return None if instance._state.adding else _delete(connection, instance, _as(instance, loaded))
     if instance._state.adding:
         return _insert(connection, instance)
     query = sql.UpdateQuery(type(instance))
-    query.add_q(models.Q(pk=instance.pk, version=loaded.version, changed_at=loaded.changed_at))
+    query.add_q(_as(instance, loaded))
     values = instance.__dict__
     fields = [field for field in history_fields(type(instance)) if field.attname in values]
     fields += instance._recording.changed_outside(instance)
     query.add_update_fields([(field, None, field.pre_save(instance, False)) for field in fields])
+    statement, params = query.get_compiler(connection=connection).as_sql()
+    return StateWrite(statement, params)
+
+
+def _as(instance: EventSourcedModel, loaded: Loaded) -> models.Q:
+    return models.Q(pk=instance.pk, version=loaded.version, changed_at=loaded.changed_at)
+
+
+def _delete(connection: BaseDatabaseWrapper, instance: EventSourcedModel, which: models.Q) -> StateWrite:
+    query = sql.DeleteQuery(type(instance))
+    query.add_q(which)
     statement, params = query.get_compiler(connection=connection).as_sql()
     return StateWrite(statement, params)
 
@@ -69,6 +86,8 @@ def insert_drawing_key(connection: BaseDatabaseWrapper, instance: EventSourcedMo
         cursor.execute(state.sql, state.params)
         key = instance._meta.pk
         setattr(instance, key.attname, connection.ops.last_insert_id(cursor, instance._meta.db_table, key.column or ""))
+        if removes_row(instance):
+            cursor.execute(*_delete(connection, instance, models.Q(pk=instance.pk)))
 
 
 def draw_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:

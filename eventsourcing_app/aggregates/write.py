@@ -6,8 +6,16 @@ from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, models, transaction
-from django.db.models.signals import post_save, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
+from eventsourcing_app.aggregates.ends import (
+    announce_removal,
+    loses_row,
+    removes_row,
+    require_free_keys,
+    require_not_ended,
+    require_unprotected,
+)
 from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.recording import PendingEvent
 from eventsourcing_app.aggregates.rows import (
@@ -49,17 +57,21 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
     for instance in instances:
         _require_recorded(instance)
     try:
+        require_free_keys(instances)
+        require_unprotected(instance for instance in instances if loses_row(instance))
         with _whole(instances):
             return _write(instances, repeatable)
     except BaseException as error:
         for instance in instances:
             instance._recording.spend(f"saving it failed ({type(error).__name__})")
+        if isinstance(error, ConcurrencyError):
+            require_not_ended(instances)
         raise
 
 
 def _whole(instances: Sequence[EventSourcedModel]) -> AbstractContextManager[Any]:
-    """A transaction if receivers of ``post_save`` belong to the write: if one raises, nothing is stored."""
-    if any(post_save.has_listeners(_origin(instance)) for instance in instances):
+    """A transaction if receivers of signals belong to the write: if one raises, nothing is stored."""
+    if any(post_save.has_listeners(_origin(instance)) or removes_row(instance) for instance in instances):
         return transaction.atomic(using=conf.DATABASE, savepoint=False)
     return nullcontext()
 
@@ -85,8 +97,11 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
     connection = log_connection()
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
     recorded_at = clock.now(not_before=max(before, default=None))
-    created = [instance._state.adding for instance in instances]
-    if _announce(pre_save, instances):
+    removed = [instance for instance in instances if loses_row(instance)]
+    kept = [instance for instance in instances if not removes_row(instance)]
+    created = [instance._state.adding for instance in kept]
+    announce_removal(pre_delete, removed)
+    if _announce(pre_save, kept) or removed:
         for instance in instances:
             instance._recording.check(instance)  # a receiver may assign fields, which would be no event either
     for instance in instances:
@@ -101,7 +116,8 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
         appended = _write_several(connection, instances, expected, recorded_at, repeatable)
     for instance in instances:
         _finish(instance, appended)
-    _announce(post_save, instances, created)
+    _announce(post_save, kept, created)
+    announce_removal(post_delete, removed)
     return appended
 
 
@@ -149,6 +165,8 @@ def _write_several(
                     continue
                 draw_key(connection, instance)
                 state = state_write(connection, instance, loaded)
+                if state is None:
+                    continue
                 with connection.cursor() as cursor:
                     cursor.execute(state.sql, state.params)
                     if cursor.rowcount != 1:

@@ -8,6 +8,7 @@ from django.db import models
 
 from eventsourcing_app import CommandRejected, applies, command
 from eventsourcing_app.models import EventSourcedModel
+from tests.samples.ended import Desk, Lease, Pointer, Ticket, Visit  # noqa: F401 - for Django to find
 from tests.samples.events import (
     BookListed,
     BookRenamed,
