@@ -5,12 +5,10 @@ from __future__ import annotations
 from decimal import Decimal
 from uuid import UUID
 
-from django.db import transaction
-
 from demo_bank.events import PaymentSucceeded
 from demo_bank.models import Account
 from demo_bank.money import checked_amount
-from eventsourcing_app import publish
+from eventsourcing_app import flow, publish
 
 
 def pay(account: UUID, merchant: str, amount: Decimal, order_id: str) -> bool:
@@ -20,20 +18,21 @@ def pay(account: UUID, merchant: str, amount: Decimal, order_id: str) -> bool:
     the order was paid with another amount, and ``Account.DoesNotExist``.
     """
     amount = checked_amount(amount)
-    with transaction.atomic():
-        once = Account.objects.once(f"order:{order_id}")
-        receipt = once.perform(account, Account.withdraw, amount=amount, reference=f"{merchant}, order {order_id}")
-        if receipt.replayed:
-            return False
-        paid_from = Account.objects.get(pk=account)
-        publish(
-            PaymentSucceeded(
-                order_id=order_id,
-                account=paid_from.number,
-                merchant=merchant,
-                amount=amount,
-                currency=paid_from.currency,
-            ),
-            key=order_id,
-        )
-    return True
+    return not payment.once(f"{account}:{order_id}").receipt(account, merchant, amount, order_id).replayed
+
+
+@flow("bank.payment")
+def payment(account: UUID, merchant: str, amount: Decimal, order_id: str) -> None:
+    """Take the money and say so; ``pay`` does it once an order."""
+    Account.objects.perform(account, Account.withdraw, amount=amount, reference=f"{merchant}, order {order_id}")
+    paid_from = Account.objects.get(pk=account)
+    publish(
+        PaymentSucceeded(
+            order_id=order_id,
+            account=paid_from.number,
+            merchant=merchant,
+            amount=amount,
+            currency=paid_from.currency,
+        ),
+        key=order_id,
+    )

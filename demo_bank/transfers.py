@@ -7,15 +7,17 @@ from decimal import Decimal
 from uuid import UUID
 
 from demo_bank.models import Account
-from eventsourcing_app import CommandRejected
+from eventsourcing_app import CommandRejected, flow
 
 
+@flow("bank.transfer")
 def transfer(
     source: UUID, target: UUID, amount: Decimal, *, reference: str = "", transfer_id: UUID | None = None
 ) -> UUID:
     """Move money from one account to another and return the transfer's id, which both accounts record.
 
-    The id only names the transfer: a repetition moves the money again.
+    The id only names the transfer: a repetition moves the money again, unless it comes with the same key:
+    ``transfer.once(key)(…)`` moves it once and returns the same id.
 
     Raises ``CommandRejected`` (codes ``same_account``, ``currency_mismatch`` and those of ``Account``) and
     ``Account.DoesNotExist``; then neither account has changed.

@@ -4,6 +4,7 @@ The words to declare and say things with. The model to inherit from is in ``even
 """
 
 from eventsourcing_app.aggregates.declare import applies, command
+from eventsourcing_app.aggregates.flow import flow
 from eventsourcing_app.context import context
 from eventsourcing_app.events.declare import event
 from eventsourcing_app.exceptions import CommandRejected
@@ -22,6 +23,7 @@ __all__ = [
     "command",
     "context",
     "event",
+    "flow",
     "handles",
     "publish",
     "subscriber",

@@ -46,6 +46,9 @@ class Settings:
     RETRY_SECONDS: tuple[float, float] = (1.0, 300.0)
     """First and longest wait before a failed handler is tried again; doubled each time, with full jitter."""
 
+    RECEIPT_DAYS: int | None = None
+    """How old receipts of idempotency keys become before ``expire_receipts`` deletes them; ``None`` keeps them."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

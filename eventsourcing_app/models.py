@@ -5,7 +5,7 @@ from __future__ import annotations
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
-from eventsourcing_app.aggregates.receipts import Receipt
+from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
 from eventsourcing_app.aggregates.records import StoredReceipt
 from eventsourcing_app.log.records import SettledPosition, StoredEvent
 from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
@@ -14,6 +14,7 @@ __all__ = [
     "EventSourcedManager",
     "EventSourcedModel",
     "EventSourcedQuerySet",
+    "FlowReceipt",
     "Receipt",
     "Segment",
     "SettledPosition",

@@ -30,6 +30,7 @@ from eventsourcing_app.api import EventSourcedViewSet, StoredEventViewSet
 from eventsourcing_app.api.commands import serializer_for
 from eventsourcing_app.exceptions import ConcurrencyError, KeyInFlight
 from eventsourcing_app.models import StoredEvent
+from tests.samples.ended import Visit
 from tests.samples.models import Book, Counter, Wallet
 
 
@@ -43,6 +44,10 @@ class CounterViewSet(EventSourcedViewSet):
 
 class BookViewSet(EventSourcedViewSet):
     model = Book
+
+
+class VisitViewSet(EventSourcedViewSet):
+    model = Visit
 
 
 class OwnWalletViewSet(EventSourcedViewSet):
@@ -60,6 +65,7 @@ router.register("wallets", WalletViewSet)
 router.register("own", OwnWalletViewSet, basename="own")
 router.register("counters", CounterViewSet)
 router.register("books", BookViewSet)
+router.register("visits", VisitViewSet)
 router.register("events", StoredEventViewSet)
 urlpatterns = [path("api/", include(router.urls))]
 
@@ -742,3 +748,16 @@ def assert_neither_counted_nor_skipped(queries: CaptureQueriesContext) -> None:
     statements = [query["sql"].upper() for query in queries.captured_queries]
     assert statements
     assert not [sql for sql in statements if "COUNT(" in sql or "OFFSET" in sql or "DISTINCT" in sql]
+
+
+def test_a_command_that_ends_an_object_and_removes_its_row_is_answered_with_the_last_state(root: APIClient) -> None:
+    pk = Visit.objects.perform_new(Visit.begin, text="begun").pk
+    answer = root.post(f"/api/visits/{pk}/end/", {"text": "ended"}, format="json")
+    assert answer.status_code == 200, answer.json()
+    assert (answer.json()["state"]["text"], answer.json()["state"]["ended"], answer.json()["version"]) == (
+        "ended",
+        True,
+        2,
+    )
+    assert not Visit.objects.exists()
+    assert root.get(f"/api/visits/{pk}/").status_code == 404

@@ -11,8 +11,9 @@ import pytest
 from django.db import IntegrityError, transaction
 
 from eventsourcing_app import CommandRejected, context
-from eventsourcing_app.exceptions import IdempotencyError, KeyInFlight, KeyReused
+from eventsourcing_app.exceptions import ConcurrencyError, IdempotencyError, KeyInFlight, KeyReused
 from eventsourcing_app.models import StoredEvent, StoredReceipt
+from tests.samples.ended import Desk, Visit
 from tests.samples.factories import WAIT, beside, failing, held_elsewhere, open_wallet, types
 from tests.samples.models import Counter, Wallet
 
@@ -77,6 +78,46 @@ def test_the_answer_has_the_key_as_the_model_has_it() -> None:
     for _ in range(2):
         assert isinstance(Counter.objects.once("k").perform_new(Counter.begin).pk, int)
     assert Counter.objects.count() == 1
+
+
+def test_creations_are_scoped_by_actor_and_command_and_each_key_makes_one() -> None:
+    def create(key: str) -> Receipt:
+        return Wallet.objects.once(key).perform_new(Wallet.open, owner="Ada")
+
+    made = {create(key).pk for key in ("k", "l", "k", "l")}
+    for name in ("user:1", "user:2"):
+        with context(actor=lambda name=name: name):
+            made |= {create("k").pk, create("k").pk}
+    assert len(made) == Wallet.objects.count() == 4
+    assert set(StoredReceipt.objects.values_list("actor", "stream_key")) == {("", ""), ("user:1", ""), ("user:2", "")}
+
+
+def test_a_creation_under_a_natural_key_is_answered_although_the_key_is_taken_now() -> None:
+    for _ in range(2):
+        receipt = Desk.objects.once("k").perform_new(Desk.begin, text="a", pk="A")
+        assert (receipt.pk, receipt.version) == ("A", 1)
+    assert receipt.replayed
+    with pytest.raises(ConcurrencyError):
+        Desk.objects.once("l").perform_new(Desk.begin, text="a", pk="A")
+
+
+def test_a_creation_that_was_refused_leaves_its_key_free_for_another_request() -> None:
+    with pytest.raises(CommandRejected):
+        Wallet.objects.once("k").perform_new(Wallet.add, Decimal(1))
+    with pytest.raises(CommandRejected, match="at most 40"):
+        Wallet.objects.once("k").perform_new(Wallet.open, owner="x" * 41)
+    assert not Wallet.objects.once("k").perform_new(Wallet.open, owner="Ada").replayed
+
+
+def test_the_answer_stays_although_the_aggregate_has_ended_and_its_row_is_gone() -> None:
+    opened = Visit.objects.once("k").perform_new(Visit.begin)
+    for _ in range(2):
+        ended = Visit.objects.once("k").perform(opened.pk, Visit.end)
+        assert ended.version == 2
+    assert ended.replayed
+    assert Visit.objects.once("k").perform_new(Visit.begin).pk == opened.pk
+    with pytest.raises(Visit.DoesNotExist):
+        Visit.objects.once("l").perform(opened.pk, Visit.end)
 
 
 def test_another_actor_command_aggregate_or_model_is_another_scope() -> None:

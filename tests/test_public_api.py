@@ -18,6 +18,7 @@ WORDS = [
     "command",
     "context",
     "event",
+    "flow",
     "handles",
     "publish",
     "subscriber",
@@ -28,7 +29,7 @@ import sys
 from dataclasses import fields
 from decimal import Decimal
 from eventsourcing_app import *
-from eventsourcing_app import Projection, applies, command, context, event, handles, publish, subscriber
+from eventsourcing_app import Projection, applies, command, context, event, flow, handles, publish, subscriber
 from eventsourcing_app import exceptions, signals
 
 @event("outside.money_deposited")
@@ -37,6 +38,9 @@ class MoneyDeposited:
 
 MoneyDeposited(amount=Decimal(1))
 covered = context(actor="user:1", reason="x")
+
+@flow("outside.move")
+def move(amount: Decimal) -> None: ...
 
 from django.apps import apps
 from django.conf import settings

@@ -12,7 +12,7 @@ from eventsourcing_app.aggregates.by_key import is_simple_key, load
 from eventsourcing_app.aggregates.dispatch import own_command
 from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.once import reaction_key, run_once
+from eventsourcing_app.aggregates.once import Operation, Receipts, reaction_key, run_once
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.aggregates.write import write
@@ -215,9 +215,9 @@ class Runner(Generic[M]):
     ) -> Receipt:
         model = self._manager.model
         declared = own_command(model, command)
-        operation = f"{model.stream_type}.{declared.name}"
+        operation = Operation(f"{model.stream_type}.{declared.name}", stream_key)
         if self._key is None:
-            self._key = reaction_key(operation, stream_key)
+            self._key = reaction_key(*operation)
         with transaction.atomic(using=conf.DATABASE):
             if self._key is None:
                 return act()
@@ -225,11 +225,10 @@ class Runner(Generic[M]):
             bound.apply_defaults()
             return run_once(
                 self._key,
-                operation=operation,
-                stream_key=stream_key,
+                operation,
                 request=dict(list(bound.arguments.items())[1:]),
-                to_key=model._meta.pk.to_python,
                 act=act,
+                answers=Receipts(model._meta.pk.to_python),
             )
 
     def _save(self, instance: M) -> Receipt:

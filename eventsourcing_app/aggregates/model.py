@@ -15,6 +15,7 @@ from django.db.models.signals import pre_delete
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.aggregates.dispatch import applies_of, method_for
+from eventsourcing_app.aggregates.ends import loses_row
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.loading import require_as_loaded
 from eventsourcing_app.aggregates.manager import EventSourcedManager
@@ -73,10 +74,16 @@ def _declared_key(attrs: Mapping[str, Any], bases: tuple[type, ...]) -> models.F
     return next((field for field in (*own, *inherited) if field.primary_key), None)
 
 
-def _refuse_delete(sender: type[models.Model], **_kwargs: Any) -> NoReturn:
-    raise DirectWriteRefused(
-        f"{sender.__name__}: deleting a row would leave no event behind, and its history would remain. Record an event "
-        "declared with ends=True instead."
+def _refuse_delete(sender: type[models.Model], **signal: Any) -> None:
+    if "instance" in signal and loses_row(signal["instance"]):
+        return  # sent by save(), which removes the row with the event that ends the aggregate
+    raise _deletes_nothing(sender)
+
+
+def _deletes_nothing(model: type[models.Model]) -> DirectWriteRefused:
+    return DirectWriteRefused(
+        f"{model.__name__}: deleting a row would leave no event behind, and its history would remain. Record an event "
+        "declared with ends=True instead; with remove_row_at_end = True it takes the row with it."
     )
 
 
@@ -91,6 +98,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     """Name of its streams in the log. Survives renames of class and app, so it never changes."""
     unrecorded: ClassVar[tuple[str, ...]] = ()
     """Names of fields outside history: written by ``update()`` or ``save(update_fields=…)``, never by events."""
+    remove_row_at_end: ClassVar[bool] = False
+    """Whether an event declared ``ends=True`` removes the row when it is saved. Its history remains, and so do past
+    states: ``objects.history(pk)``, ``objects.at(pk, …)``."""
     position: int | None = None
     """After ``save()``: the position in the log of its last event. Not a column."""
 
@@ -255,7 +265,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
 
     def delete(self, *_args: Any, **_kwargs: Any) -> NoReturn:
         """Refuse: record an event declared with ``ends=True`` instead."""
-        _refuse_delete(type(self))
+        raise _deletes_nothing(type(self))
 
     def history(self) -> StoredEventQuerySet:
         """Return its stored events, in order."""

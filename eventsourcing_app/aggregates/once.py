@@ -6,11 +6,13 @@ A key is scoped to actor, operation and stream. Refusals are not stored: they ar
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 from django.apps import apps
+from django.db import IntegrityError
 
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.conf import conf
@@ -18,24 +20,58 @@ from eventsourcing_app.context import current, reacting
 from eventsourcing_app.exceptions import KeyInFlight, KeyRefused, KeyReused
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.unit import unit_of_writes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+A = TypeVar("A")
 
 MAX_KEY = 255
 
 
+class Operation(NamedTuple):
+    """What a key is scoped to, besides the actor."""
+
+    name: str
+    stream_key: str = ""
+    """Empty where the operation creates an aggregate or spans several."""
+
+
+class Answers(Protocol[A]):
+    """How the answer of an operation is kept."""
+
+    def dump(self, answer: A) -> dict[str, Any]:
+        """Return what is stored of it: plain JSON."""
+
+    def load(self, stored: dict[str, Any]) -> A:
+        """Return the answer to a repetition."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    """The answers of commands. ``to_key`` makes the primary key of its text."""
+
+    to_key: Callable[[str], Any]
+
+    def dump(self, answer: Receipt) -> dict[str, Any]:
+        """See ``Answers``."""
+        return {
+            "pk": str(answer.pk),
+            "position": answer.position,
+            "version": answer.version,
+            "count": answer.count,
+        }
+
+    def load(self, stored: dict[str, Any]) -> Receipt:
+        """See ``Answers``."""
+        return Receipt(**{**stored, "pk": self.to_key(stored["pk"])}, replayed=True)
+
+
 def run_once(
-    key: str,
-    *,
-    operation: str,
-    stream_key: str,
-    request: Mapping[str, Any],
-    to_key: Callable[[str], Any],
-    act: Callable[[], Receipt],
-) -> Receipt:
-    """Run ``act`` and store its receipt, or return the receipt that ``key`` has already earned.
+    key: str, operation: Operation, *, request: Mapping[str, Any], act: Callable[[], A], answers: Answers[A]
+) -> A:
+    """Run ``act`` and store its answer, or return the answer that ``key`` has already earned.
 
     Must run inside the transaction of the command. Raises ``KeyRefused`` for a text that cannot be a key, ``KeyReused``
     if the key came with another request, and ``KeyInFlight`` while the first request is still running (on PostgreSQL;
@@ -43,7 +79,7 @@ def run_once(
     """
     if not key or len(key) > MAX_KEY or not key.isprintable():
         raise KeyRefused(f"An idempotency key has 1 to {MAX_KEY} printable characters; {key!r:.80} is refused.")
-    scope = (current().resolve_actor(), operation, stream_key, key)
+    scope = (current().resolve_actor(), operation.name, operation.stream_key, key)
     _claim(scope)
     fingerprint = sha256(_canonical(request)).digest()
     receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
@@ -52,32 +88,33 @@ def run_once(
     if stored is not None:
         if bytes(stored.fingerprint) != fingerprint:
             raise KeyReused(
-                f"The idempotency key {key!r} has already answered another request for {operation}. Use a new key "
+                f"The idempotency key {key!r} has already answered another request for {operation.name}. Use a new key "
                 "for a new request."
             )
-        result = stored.result
-        return Receipt(
-            pk=to_key(result["pk"]),
-            position=result["position"],
-            version=result["version"],
-            count=result["count"],
-            replayed=True,
-        )
-    receipt = act()
-    result = {"pk": str(receipt.pk), **{name: getattr(receipt, name) for name in ("position", "version", "count")}}
-    receipts.create(**named, fingerprint=fingerprint, result=result, recorded_at=clock.now())
-    return receipt
+        return answers.load(stored.result)
+    answer = act()
+    result = answers.dump(answer)
+    try:
+        receipts.create(**named, fingerprint=fingerprint, result=result, recorded_at=clock.now())
+    except IntegrityError as error:
+        # It was stored since we looked: by this very request inside itself, or unseen by an older snapshot.
+        raise _in_flight(key) from error
+    return answer
 
 
-def reaction_key(operation: str, stream_key: str) -> str | None:
+def reaction_key(operation: str, stream_key: str = "") -> str | None:
     """Return the key that a command is given implicitly where a subscriber runs it, else ``None``.
 
     It names subscription, event and the place of the command among those of its kind to that stream in this run of the
     handler, so that a handler which runs again after a crash does again only what it had not done. A handler that then
     gives another command in that place is stopped by ``KeyReused``: nobody could say which of the two was meant.
+
+    Inside a flow that has a key there is none: the flow is repeated as a whole or not at all. What it runs takes no
+    place either, since it does not run again when the flow is only answered.
     """
     reaction = reacting.get()
-    if reaction is None or reaction.kind != "subscriber":
+    unit = unit_of_writes()
+    if reaction is None or reaction.kind != "subscriber" or (unit is not None and unit.repeatable):
         return None
     ordinal = reaction.next_ordinal(operation, stream_key)
     return f"{reaction.subscription}:{reaction.event_id}:{ordinal}"
@@ -92,9 +129,13 @@ def _claim(scope: tuple[str, ...]) -> None:
         cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
         (claimed,) = cursor.fetchone()
     if not claimed:
-        raise KeyInFlight(
-            f"The first request with the idempotency key {scope[-1]!r} is still running. Send it again in a moment."
-        )
+        raise _in_flight(scope[-1])
+
+
+def _in_flight(key: str) -> KeyInFlight:
+    return KeyInFlight(
+        f"The first request with the idempotency key {key!r} is still running. Send it again in a moment."
+    )
 
 
 def _canonical(request: Mapping[str, Any]) -> bytes:

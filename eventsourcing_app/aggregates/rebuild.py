@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models, transaction
 
+from eventsourcing_app.aggregates.ends import has_row
 from eventsourcing_app.aggregates.history import blank, fold_onto
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.recording import history_fields
@@ -37,7 +38,8 @@ class Drift:
     position: int | None
     """The position of that event."""
     problem: str
-    """``differs``, ``missing`` (history without a row) or ``unknown`` (a row without history)."""
+    """``differs``, ``missing`` (history without a row), ``left`` (a row that its end should have removed) or
+    ``unknown`` (a row without history)."""
 
 
 @dataclass(slots=True)
@@ -62,7 +64,7 @@ def rebuild(model: type[EventSourcedModel], *, check: bool, seen: Rebuilt | None
             seen.events += 1
         seen.aggregates += 1
         row = _rows(model).filter(pk=state.pk).first()
-        if row is None or _differences(row, state):
+        if (row is None) == has_row(state) or (row is not None and _differences(row, state)):
             drift = _look_again(model, stream_key, check=check)
             if drift is not None:
                 yield drift
@@ -75,7 +77,7 @@ def _look_again(model: type[EventSourcedModel], stream_key: str, *, check: bool)
         row = _rows(model).filter(pk=pk).select_for_update(no_key=True, of=("self",)).first()
         state = _fold(model, stream_key)
         fields = {} if row is None else _differences(row, state)
-        if row is not None and not fields:
+        if (row is None) != has_row(state) and not fields:
             return None
         parting = _parting(model, stream_key, fields)
         if not check:
@@ -85,7 +87,7 @@ def _look_again(model: type[EventSourcedModel], stream_key: str, *, check: bool)
         fields=fields,
         version=parting.version,
         position=parting.position,
-        problem="missing" if row is None else "differs",
+        problem="missing" if row is None else "differs" if has_row(state) else "left",
     )
 
 
@@ -137,7 +139,9 @@ def _rows(model: type[EventSourcedModel]) -> models.QuerySet[EventSourcedModel]:
 def _repair(state: EventSourcedModel, *, exists: bool) -> None:
     # The values are what history says; nothing (as pre_save of a field) may compute others.
     rows: Any = _rows(type(state))
-    if exists:
+    if not has_row(state):
+        rows.filter(pk=state.pk)._raw_delete(conf.DATABASE)
+    elif exists:
         values = [(field, None, getattr(state, field.attname)) for field in history_fields(type(state))]
         rows.filter(pk=state.pk)._update(values)
     else:

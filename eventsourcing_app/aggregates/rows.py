@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import sql
 
-from eventsourcing_app.aggregates.updates import Loaded, update
+from eventsourcing_app.aggregates.ends import removes_row
+from eventsourcing_app.aggregates.updates import Loaded, as_loaded, update
 from eventsourcing_app.log.append import StateWrite
 
 if TYPE_CHECKING:
@@ -16,9 +17,21 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
 
-def state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite:
-    """Return the INSERT of a new row, or the UPDATE of one that is still as it was loaded."""
+def state_write(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite | None:
+    """Return the INSERT of a new row, or the UPDATE or DELETE of one that is still as it was loaded.
+
+    ``None`` for an aggregate that ends as soon as it begins, and leaves no row.
+    """
+    if removes_row(instance):
+        return None if instance._state.adding else _delete(connection, instance, as_loaded(instance, loaded))
     return insert(connection, instance) if instance._state.adding else update(connection, instance, loaded)
+
+
+def _delete(connection: BaseDatabaseWrapper, instance: EventSourcedModel, which: models.Q) -> StateWrite:
+    query = sql.DeleteQuery(type(instance))
+    query.add_q(which)
+    statement, params = query.get_compiler(connection=connection).as_sql()
+    return StateWrite(statement, params)
 
 
 def insert(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> StateWrite:
@@ -44,6 +57,8 @@ def insert_drawing_key(connection: BaseDatabaseWrapper, instance: EventSourcedMo
         cursor.execute(state.sql, state.params)
         key = instance._meta.pk
         setattr(instance, key.attname, connection.ops.last_insert_id(cursor, instance._meta.db_table, key.column or ""))
+        if removes_row(instance):
+            cursor.execute(*_delete(connection, instance, models.Q(pk=instance.pk)))
 
 
 def draw_key(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> None:

@@ -40,6 +40,11 @@ class Loaded(NamedTuple):
         return cls(instance.version, instance.changed_at)
 
 
+def as_loaded(instance: EventSourcedModel, loaded: Loaded) -> models.Q:
+    """The row of an instance, if it still is what was loaded."""
+    return models.Q(pk=instance.pk, **loaded._asdict())
+
+
 def update(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite:
     """Return the UPDATE of a row that is still as it was loaded."""
     fields = _fields(instance)
@@ -164,7 +169,7 @@ def _compiled(
 ) -> StateWrite:
     """For what has SQL of its own: arrays of PostgreSQL, and expressions in columns without history."""
     query = sql.UpdateQuery(type(instance))
-    query.add_q(models.Q(pk=instance.pk, **loaded._asdict()))
+    query.add_q(as_loaded(instance, loaded))
     query.add_update_fields([(field, None, field.pre_save(instance, False)) for field in fields])
     statement, params = query.get_compiler(connection=connection).as_sql()
     return StateWrite(statement, params)

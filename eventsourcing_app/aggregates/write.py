@@ -7,9 +7,17 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from django.db import DatabaseError, models, transaction
-from django.db.models.signals import post_save, pre_save
+from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.ends import (
+    announce_removal,
+    loses_row,
+    removes_row,
+    require_free_keys,
+    require_not_ended,
+    require_unprotected,
+)
 from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.aggregates.rows import (
@@ -52,17 +60,21 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
     for instance in instances:
         _require_recorded(instance)
     try:
+        require_free_keys(instances)
+        require_unprotected(instance for instance in instances if loses_row(instance))
         with _whole(instances):
             return _write(instances, repeatable)
     except BaseException as error:
         for instance in instances:
             instance._recording.spend(f"saving it failed ({type(error).__name__})")
+        if isinstance(error, ConcurrencyError):
+            require_not_ended(instances)
         raise
 
 
 def _whole(instances: Sequence[EventSourcedModel]) -> AbstractContextManager[Any]:
-    """A transaction if receivers of ``post_save`` belong to the write: if one raises, nothing is stored."""
-    if any(post_save.has_listeners(type(instance)) for instance in instances):
+    """A transaction if receivers of signals belong to the write: if one raises, nothing is stored."""
+    if any(post_save.has_listeners(type(instance)) or removes_row(instance) for instance in instances):
         return transaction.atomic(using=conf.DATABASE, savepoint=False)
     return nullcontext()
 
@@ -90,8 +102,11 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
     connection = log_connection()
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
     recorded_at = clock.now(not_before=max(before, default=None))
-    created = [instance._state.adding for instance in instances]
-    if _announce(pre_save, instances):
+    removed = [instance for instance in instances if loses_row(instance)]
+    kept = [instance for instance in instances if not removes_row(instance)]
+    created = [instance._state.adding for instance in kept]
+    announce_removal(pre_delete, removed)
+    if _announce(pre_save, kept) or removed:
         for instance in instances:
             _require_recorded(instance)  # a receiver may assign fields, which would be no event, or save it itself
     for instance in instances:
@@ -106,7 +121,8 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
         appended = _write_several(connection, instances, expected, recorded_at, repeatable)
     for instance in instances:
         _finish(instance, appended)
-    _announce(post_save, instances, created)
+    _announce(post_save, kept, created)
+    announce_removal(post_delete, removed)
     return appended
 
 
@@ -152,7 +168,7 @@ def _write_several(
         existing = [(instance, expected[id(instance)]) for instance in instances if not instance._state.adding]
         first = instances[0]
         with conflicts_translated(first.stream_type, first.stream_key, expected=expected[id(first)].version):
-            lost = update_many(connection, existing)
+            lost = _change(connection, existing)
             if lost is not None:
                 raise _lost_race(lost, expected[id(lost)].version)
             appended = append(_events(instances, expected), recorded_at=recorded_at, repeatable=repeatable)
@@ -165,9 +181,24 @@ def _create(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> Non
         insert_drawing_key(connection, instance)
         return
     draw_key(connection, instance)
-    state = insert(connection, instance)
+    if not removes_row(instance):
+        with connection.cursor() as cursor:
+            cursor.execute(*insert(connection, instance))
+
+
+def _change(
+    connection: BaseDatabaseWrapper, existing: Sequence[tuple[EventSourcedModel, Loaded]]
+) -> EventSourcedModel | None:
+    """Write or remove rows; return one that was not found as it was loaded."""
     with connection.cursor() as cursor:
-        cursor.execute(state.sql, state.params)
+        for instance, loaded in existing:
+            if removes_row(instance):
+                state = state_write(connection, instance, loaded)
+                assert state is not None, "there is a row to remove"
+                cursor.execute(*state)
+                if cursor.rowcount != 1:
+                    return instance
+    return update_many(connection, [entry for entry in existing if not removes_row(entry[0])])
 
 
 def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:

@@ -180,10 +180,10 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
         versions = (receipt.version - receipt.count + 1, receipt.version)
         written = self.model.objects.history(receipt.pk).filter(version__range=versions)
-        if receipt.replayed:
+        rows = self.model.objects.using(conf.DATABASE)
+        state = None if receipt.replayed else rows.filter(pk=receipt.pk).first()
+        if state is None:  # a repetition, or an end that leaves no row
             state = self.model.objects.at(receipt.pk, version=receipt.version)
-        else:
-            state = self.model.objects.using(conf.DATABASE).get(pk=receipt.pk)
         shown = (self.serializer_class or state_serializer(self.model))(state, context=self.get_serializer_context())
         return {
             "events": StoredEventSerializer(written, many=True).data,

@@ -41,6 +41,7 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "RECORD_USER_AGENT": (lambda value: isinstance(value, bool), "True or False"),
     "DISPATCHER": (lambda value: value in _DISPATCHERS, f"one of {', '.join(_DISPATCHERS)}"),
     "LEASE_SECONDS": (_is_time, "a number above 0"),
+    "RECEIPT_DAYS": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
     "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"

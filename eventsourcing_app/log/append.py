@@ -18,6 +18,7 @@ from eventsourcing_app.log.connection import log_connection, prepared_cursor, st
 from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope_of_text, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
+from eventsourcing_app.log.unit import unit_of_writes
 from eventsourcing_app.log.watch import watchers
 
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def append(
     inside a subscriber unless ``repeatable``, and ``EventRefused`` for a stream key that is too long.
     """
     connection = log_connection()
-    _check(connection, events, repeatable)
+    unit = unit_of_writes()
+    _check(connection, events, repeatable or (unit is not None and unit.repeatable))
     rows = _rows(events, recorded_at)
     write = _append_postgresql if connection.vendor == "postgresql" else _append_sqlite
     # A caller that keeps an error of the database to itself must not believe that what it wrote before will be kept.
@@ -101,6 +103,8 @@ def append(
         count=len(events),
         types=frozenset(event.type for event in events),
     )
+    if unit is not None:
+        unit.writes.append(token)
     return Appended(position, last, token)
 
 
@@ -115,8 +119,8 @@ def _check(connection: BaseDatabaseWrapper, events: Sequence[NewEvent], repeatab
     if reaction is not None and not repeatable:
         raise ReactionRefused(
             f"{reaction.subscription} tried to save() inside a subscriber: after a crash the event is handled "
-            "again and the write would happen twice. Use objects.perform(), objects.perform_new() or publish(), which "
-            "do not repeat themselves."
+            "again and the write would happen twice. Use objects.perform(), objects.perform_new(), publish() or a "
+            "@flow, which do not repeat themselves."
         )
     if not connection.get_autocommit() and not connection.in_atomic_block:
         raise LogUnsafe("Autocommit is off: use transaction.atomic() around writes to the log instead.")

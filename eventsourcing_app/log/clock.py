@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import LogUnsafe
+from eventsourcing_app.log.unit import unit_of_writes
 
 logger = logging.getLogger(__name__)
 
@@ -17,7 +18,24 @@ _SKEW = timedelta(seconds=5)
 
 
 def now(*, not_before: datetime | None = None) -> datetime:
-    """Return the time to record events at: now, or just after ``not_before`` if the clock has fallen behind it."""
+    """Return the time to record events at: now, or just after ``not_before`` if the clock has fallen behind it.
+
+    Within a flow it is the time of the flow's first write, as long as that is not before ``not_before``.
+    """
+    unit = unit_of_writes()
+    if unit is None:
+        return _read(not_before)
+    if unit.moment is not None:
+        if unit.undone:  # what was rolled back must not get its time given again
+            floor = unit.moment + timedelta(microseconds=1)
+            not_before = floor if not_before is None else max(floor, not_before)
+        elif not_before is None or not_before <= unit.moment:
+            return unit.moment
+    unit.moment = _read(not_before)
+    return unit.moment
+
+
+def _read(not_before: datetime | None) -> datetime:
     clock = conf.CLOCK
     if clock is None:
         moment = datetime.now(UTC)

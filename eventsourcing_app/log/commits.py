@@ -51,7 +51,7 @@ _current: WeakKeyDictionary[BaseDatabaseWrapper, _Transaction] = WeakKeyDictiona
 class CommitToken:
     """Stands for one write: pending until its transaction commits, gone if it is rolled back."""
 
-    __slots__ = ("_connection", "_count", "_event_id", "_position", "_sender", "_transaction", "_types", "committed")
+    __slots__ = ("_connection", "_count", "_event_id", "_sender", "_transaction", "_types", "committed", "position")
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class CommitToken:
     ) -> None:
         self.committed = False
         self._connection, self._sender = connection, sender
-        self._event_id, self._position, self._count, self._types = event_id, position, count, types
+        self._event_id, self.position, self._count, self._types = event_id, position, count, types
         shared = _current.get(connection)
         if shared is None or shared.announced:
             shared = _current[connection] = _Transaction()
@@ -93,4 +93,4 @@ class CommitToken:
         if not self._transaction.announced:
             self._transaction.announced = True
             log_grew.send_robust(sender=self._sender)
-        events_appended.send_robust(sender=self._sender, position=self._position, count=self._count, types=self._types)
+        events_appended.send_robust(sender=self._sender, position=self.position, count=self._count, types=self._types)

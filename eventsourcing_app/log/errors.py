@@ -6,7 +6,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from django.db import DataError, IntegrityError, OperationalError
+from django.db import DatabaseError, DataError, IntegrityError, OperationalError
 
 from eventsourcing_app.exceptions import ConcurrencyError, LogUnsafe
 
@@ -21,6 +21,9 @@ STREAM_VERSION = "eventsourcing_stream_version"
 
 _LOST_RACES = ("40001", "40P01")
 """SQLSTATE of a serialization failure, and of a deadlock that was broken by giving up this transaction."""
+
+_BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
+"""How SQLite's names begin for "database is locked": another connection writes."""
 
 _DIVISION_BY_ZERO = "22012"
 _DISCARDED = (
@@ -44,6 +47,20 @@ def conflicts_translated(
         if _is_conflict(error, primary_key):
             raise ConcurrencyError(stream_type, stream_key, expected=expected) from error
         raise
+
+
+def is_lost_race(error: BaseException) -> bool:
+    """Whether this transaction was given up for the sake of another one, so that to run it again may succeed.
+
+    Wherever it arises: in a statement of ours, in one of Django, or on COMMIT. The end of a connection is none: nobody
+    knows whether a COMMIT that was under way has been done.
+    """
+    if isinstance(error, ConcurrencyError):
+        return True
+    cause = error.__cause__ if isinstance(error, DatabaseError) else None
+    if getattr(getattr(cause, "diag", None), "sqlstate", None) in _LOST_RACES:
+        return True
+    return getattr(cause, "sqlite_errorname", "").startswith(_BUSY)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from eventsourcing_app.aggregates.once import reaction_key, run_once
+from eventsourcing_app.aggregates.once import Operation, Receipts, reaction_key, run_once
 from eventsourcing_app.aggregates.receipts import Receipt
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.codec import encode
@@ -22,8 +22,8 @@ def publish(event: object, *, key: str = "") -> int:
     declaration = declaration_of(event)
     data = encode(event)
     new = NewEvent(declaration.name, key, None, declaration.name, declaration.version, data)
-    operation = f"publish.{declaration.name}"
-    repeatable = reaction_key(operation, key)
+    operation = Operation(f"publish.{declaration.name}", key)
+    repeatable = reaction_key(*operation)
     if repeatable is None:
         return _append(new, repeatable=False)
 
@@ -31,14 +31,7 @@ def publish(event: object, *, key: str = "") -> int:
         return Receipt(pk="", position=_append(new, repeatable=True), version=0)
 
     with transaction.atomic(using=conf.DATABASE):
-        return run_once(
-            repeatable,
-            operation=operation,
-            stream_key=key,
-            request={"data": data},
-            to_key=str,
-            act=act,
-        ).position
+        return run_once(repeatable, operation, request={"data": data}, act=act, answers=Receipts(str)).position
 
 
 def _append(new: NewEvent, *, repeatable: bool) -> int:

@@ -10,6 +10,7 @@ import pytest
 from demo_bank.models import Account
 from demo_bank.transfers import transfer
 from eventsourcing_app import CommandRejected
+from eventsourcing_app.exceptions import KeyReused
 from eventsourcing_app.models import StoredEvent
 from tests.demo_bank.accounts import an_account, balance_of
 
@@ -93,3 +94,28 @@ def test_a_transfer_id_can_be_given() -> None:
     ada, bob, transfer_id = an_account("10.00"), an_account("1.00"), uuid4()
 
     assert transfer(ada.pk, bob.pk, Decimal("5.00"), transfer_id=transfer_id) == transfer_id
+
+
+def test_a_transfer_with_a_key_moves_the_money_once_and_is_answered_with_the_same_id() -> None:
+    ada, bob = an_account("100.00"), an_account("1.00")
+
+    first = transfer.once("client-17")(ada.pk, bob.pk, Decimal("30.00"))
+    again = transfer.once("client-17").receipt(ada.pk, bob.pk, amount=Decimal("30.00"))
+
+    assert (again.value, again.replayed) == (first, True)
+    assert (balance_of(ada), balance_of(bob)) == (Decimal(70), Decimal(31))
+    received = StoredEvent.objects.get(type="bank.transfer_received")
+    assert again.position == received.position
+    with pytest.raises(KeyReused):
+        transfer.once("client-17")(ada.pk, bob.pk, Decimal("31.00"))
+
+
+def test_a_transfer_that_was_refused_can_be_sent_again_with_its_key() -> None:
+    ada, bob = an_account("1.00"), an_account("1.00")
+    with pytest.raises(CommandRejected):
+        transfer.once("client-17")(ada.pk, bob.pk, Decimal("30.00"))
+
+    Account.objects.perform(ada.pk, Account.deposit, amount=Decimal("50.00"))
+    transfer.once("client-17")(ada.pk, bob.pk, Decimal("30.00"))
+
+    assert (balance_of(ada), balance_of(bob)) == (Decimal(21), Decimal(31))

@@ -50,5 +50,7 @@ def _describe(label: str, drift: Drift) -> str:
         return f"{label} {drift.pk}: the row has no history. Remove it with SQL if it is a stray one."
     if drift.problem == "missing":
         return f"{label} {drift.pk}: the row is missing; its history begins at version 1."
+    if drift.problem == "left":
+        return f"{label} {drift.pk}: its end at version {drift.version} should have removed the row."
     values = ", ".join(f"{name} is {was!r}, by history {ought!r}" for name, (was, ought) in drift.fields.items())
     return f"{label} {drift.pk}: {values}; they part at version {drift.version} (event #{drift.position})."
