@@ -203,6 +203,7 @@ class Runner(Generic[M]):
                 request=dict(list(bound.arguments.items())[1:]),
                 to_key=model._meta.pk.to_python,
                 act=act,
+                older=[f"{name}.{declared.name}" for name in model.stream_type_aliases],
             )
 
     def _save(self, instance: M) -> Receipt:

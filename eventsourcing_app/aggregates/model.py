@@ -74,7 +74,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     """
 
     stream_type: ClassVar[str]
-    """Name of its streams in the log. Survives renames of class and app, so it never changes."""
+    """Name of its streams in the log. Survives renames of class and app; see ``stream_type_aliases`` to change it."""
+    stream_type_aliases: ClassVar[tuple[str, ...]] = ()
+    """Names that its streams had before ``stream_type``, the first one last. Never removed: the log keeps them."""
     unrecorded: ClassVar[tuple[str, ...]] = ()
     """Names of fields outside history: written by ``update()`` or ``save(update_fields=…)``, never by events."""
     position: int | None = None

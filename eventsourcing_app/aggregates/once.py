@@ -20,7 +20,7 @@ from eventsourcing_app.log import clock
 from eventsourcing_app.log.connection import log_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 
 MAX_KEY = 255
@@ -34,8 +34,12 @@ def run_once(
     request: Mapping[str, Any],
     to_key: Callable[[str], Any],
     act: Callable[[], Receipt],
+    older: Sequence[str] = (),
 ) -> Receipt:
     """Run ``act`` and store its receipt, or return the receipt that ``key`` has already earned.
+
+    ``older`` are the names that the operation had before its streams were renamed, the first one last. Under that one
+    receipts are kept, so that code from before the rename, which may still be running, finds those of today as well.
 
     Must run inside the transaction of the command. Raises ``KeyRefused`` for a text that cannot be a key, ``KeyReused``
     if the key came with another request, and ``KeyInFlight`` while the first request is still running (on PostgreSQL;
@@ -43,12 +47,13 @@ def run_once(
     """
     if not key or len(key) > MAX_KEY or not key.isprintable():
         raise KeyRefused(f"An idempotency key has 1 to {MAX_KEY} printable characters; {key!r:.80} is refused.")
-    scope = (current().resolve_actor(), operation, stream_key, key)
-    _claim(scope)
+    actor, names = current().resolve_actor(), (operation, *older)
+    for name in names:
+        _claim((actor, name, stream_key, key))
     fingerprint = sha256(_canonical(request)).digest()
     receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
-    named = dict(zip(("actor", "operation", "stream_key", "key"), scope, strict=True))
-    stored = receipts.filter(**named).first()
+    scope = {"actor": actor, "stream_key": stream_key, "key": key}
+    stored = receipts.filter(**scope, operation__in=names).first()
     if stored is not None:
         if bytes(stored.fingerprint) != fingerprint:
             raise KeyReused(
@@ -65,7 +70,7 @@ def run_once(
         )
     receipt = act()
     result = {"pk": str(receipt.pk), **{name: getattr(receipt, name) for name in ("position", "version", "count")}}
-    receipts.create(**named, fingerprint=fingerprint, result=result, recorded_at=clock.now())
+    receipts.create(**scope, operation=names[-1], fingerprint=fingerprint, result=result, recorded_at=clock.now())
     return receipt
 
 

@@ -15,6 +15,7 @@ from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.read import read_stream, read_streams
 from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -153,7 +154,9 @@ def _without_history(model: type[EventSourcedModel]) -> Iterator[Drift]:
         if not pks:
             return
         first_events = StoredEvent.objects.using(conf.DATABASE).filter(
-            stream_type=model.stream_type, stream_key__in=[stream_key_of(model, pk) for pk in pks], version=1
+            stream_type__in=names_of(model.stream_type),
+            stream_key__in=[stream_key_of(model, pk) for pk in pks],
+            version=1,
         )
         known = set(first_events.values_list("stream_key", flat=True))
         for pk in pks:

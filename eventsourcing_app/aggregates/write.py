@@ -10,6 +10,7 @@ from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.recording import PendingEvent
+from eventsourcing_app.aggregates.renamed import require_no_older_stream
 from eventsourcing_app.aggregates.rows import (
     Loaded,
     draw_key,
@@ -168,6 +169,7 @@ def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:
 
 
 def _events(instances: Sequence[EventSourcedModel], expected: dict[int, Loaded]) -> list[NewEvent]:
+    require_no_older_stream(instances)
     ordered: list[tuple[PendingEvent, EventSourcedModel, int]] = []
     for instance in instances:
         for version, pending in enumerate(instance._recording.pending, expected[id(instance)].version + 1):
