@@ -21,6 +21,7 @@ from eventsourcing_app.context import Reaction, reacting
 from eventsourcing_app.exceptions import ConcurrencyError, KeyInFlight, KeyReused
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.log.read import read_stream, read_streams
+from eventsourcing_app.log.records import StoredEventQuerySet
 from eventsourcing_app.log.streams import names_of
 from eventsourcing_app.models import EventSourcedModel, StoredEvent, StoredReceipt
 from tests.samples.factories import (
@@ -55,6 +56,10 @@ def named(name: str, *older: str, model: type[EventSourcedModel] = Wallet) -> It
         patch.setattr(model, "stream_type", name)
         patch.setattr(model, "stream_type_aliases", older)
         yield
+
+
+def all_events() -> StoredEventQuerySet:
+    return StoredEvent.objects.get_queryset()
 
 
 def add(wallet: Wallet, amount: int = 1) -> None:
@@ -95,7 +100,7 @@ def test_a_stream_is_read_whole_and_in_order_by_either_name(renamed: Wallet, nam
     assert [event.version for event in read_stream(name, key, window=window)] == list(range(1, 9))
     part = read_stream(name, key, after_version=2, until_version=5, window=window)
     assert [(event.version, event.stream_type) for event in part] == [(3, NEW), (4, OLDEST), (5, NEW)]
-    assert list(StoredEvent.objects.all().of_stream(name, key).values_list("version", flat=True)) == list(range(1, 9))
+    assert list(all_events().of_stream(name, key).values_list("version", flat=True)) == list(range(1, 9))
 
 
 @pytest.mark.parametrize("name", [OLDEST, NEW])
@@ -307,9 +312,9 @@ def viewer() -> User:
 def test_the_trail_filters_and_search_show_one_history(renamed: Wallet) -> None:
     assert visible_trail(viewer(), renamed).count() == 8
     for name in (OLDEST, NEW):
-        events = filtered(StoredEvent.objects.all(), "stream_type", [name])
+        events = filtered(all_events(), "stream_type", [name])
         assert filtered(events, "stream_key", [key_of(renamed)]).count() == 8
-    assert found(StoredEvent.objects.all(), key_of(renamed)).count() == 8
+    assert found(all_events(), key_of(renamed)).count() == 8
 
 
 def test_either_name_leads_to_the_model_and_a_name_in_use_to_its_user(renamed: Wallet) -> None:

@@ -22,7 +22,7 @@ from eventsourcing_app.aggregates.write import save_unrecorded, write
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.codec import decode, encode
 from eventsourcing_app.events.declare import declaration_of
-from eventsourcing_app.exceptions import CommandRejected, DirectWriteRefused, StreamEnded
+from eventsourcing_app.exceptions import CommandRejected, DirectWriteRefused, NotAdopted, StreamEnded
 from eventsourcing_app.identifiers import uuid7
 
 if TYPE_CHECKING:
@@ -79,6 +79,8 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     """Names that its streams had before ``stream_type``, the first one last. Never removed: the log keeps them."""
     unrecorded: ClassVar[tuple[str, ...]] = ()
     """Names of fields outside history: written by ``update()`` or ``save(update_fields=…)``, never by events."""
+    adoption_event: ClassVar[type | None] = None
+    """The event with which ``manage.py adopt`` begins the history of rows that are older than it."""
     position: int | None = None
     """After ``save()``: the position in the log of its last event. Not a column."""
 
@@ -175,7 +177,8 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         What is applied is the event as it will be read back, so that the state is what a replay gives.
 
         Raises ``EventRefused`` if it cannot be stored exactly, ``StreamEnded`` after an event declared ``ends=True``,
-        ``UnrecordedChange`` if fields were assigned outside ``@applies``, and ``SpentInstance``.
+        ``UnrecordedChange`` if fields were assigned outside ``@applies``, ``NotAdopted`` if the row is older than its
+        history, and ``SpentInstance``.
         """
         if self._recording.applying:
             raise RuntimeError("@applies methods only change state: record events in a command.")
@@ -202,11 +205,13 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
             recording.applying = False
 
     def _usable(self) -> Recording:
-        """Raise if the instance is spent, and see to it that what is loaded of it is of one known version."""
+        """Raise if the instance is spent or has no history, and see to it that it is loaded at one known version."""
         self._recording.check_unspent(self)
         if not self._recording.baseline.keys() >= _IDENTITY:  # deferred
             self._recording.check(self)
             self.refresh_from_db(fields=_IDENTITY)
+        if not self.version and not self._state.adding:
+            raise NotAdopted(self._meta.label, self.pk)
         return self._recording
 
     @contextmanager

@@ -63,7 +63,7 @@ def rebuild(model: type[EventSourcedModel], *, check: bool, seen: Rebuilt | None
             seen.events += 1
         seen.aggregates += 1
         row = _rows(model).filter(pk=state.pk).first()
-        if row is None or _differences(row, state):
+        if row is None or differences(row, state):
             drift = _look_again(model, stream_key, check=check)
             if drift is not None:
                 yield drift
@@ -75,7 +75,7 @@ def _look_again(model: type[EventSourcedModel], stream_key: str, *, check: bool)
         pk = blank(model, stream_key).pk
         row = _rows(model).filter(pk=pk).select_for_update(no_key=True, of=("self",)).first()
         state = _fold(model, stream_key)
-        fields = {} if row is None else _differences(row, state)
+        fields = {} if row is None else differences(row, state)
         if row is not None and not fields:
             return None
         parting = _parting(model, stream_key, fields)
@@ -112,7 +112,8 @@ def _parting(model: type[EventSourcedModel], stream_key: str, fields: dict[str, 
     return found
 
 
-def _differences(row: EventSourcedModel, state: EventSourcedModel) -> dict[str, tuple[Any, Any]]:
+def differences(row: EventSourcedModel, state: EventSourcedModel) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which a row is not what history says: its value in the row, and its value by history."""
     names = [field.name for field in history_fields(type(row))]
     pairs = {name: (_value(row, name), _value(state, name)) for name in names}
     return {name: (was, ought) for name, (was, ought) in pairs.items() if was != ought}
