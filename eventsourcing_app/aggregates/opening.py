@@ -6,8 +6,8 @@ import dataclasses
 import json
 import math
 from decimal import Decimal
-from types import NoneType
-from typing import TYPE_CHECKING, Any, get_args
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import msgspec
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -18,8 +18,9 @@ from eventsourcing_app.aggregates.history import blank
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.opening_code import code_of, stated_fields
 from eventsourcing_app.aggregates.rebuild import differences
-from eventsourcing_app.events.codec import decode, encode
+from eventsourcing_app.events.codec import decode, encode, problems
 from eventsourcing_app.events.declare import declaration_of, field_types, unwrapped
+from eventsourcing_app.events.registry import registry
 from eventsourcing_app.exceptions import AdoptionRefused, EventRefused, EventUnreadable
 
 if TYPE_CHECKING:
@@ -55,6 +56,9 @@ class Opening:
             method_for(model, event)
         except (TypeError, ImproperlyConfigured) as error:
             raise _undeclared(model, f"cannot be adopted. {error}") from error
+        registry.check(declaration.name)
+        if unstorable := problems(declaration.cls):
+            raise ImproperlyConfigured(f"Event {declaration.name!r} cannot be stored. {' '.join(unstorable)}")
         if declaration.ends:
             raise ImproperlyConfigured(f"{declaration.name} ends a stream: it cannot open one. Declare another event.")
         return cls(model, declaration, _sources(model, declaration.cls))
@@ -129,8 +133,9 @@ def _has_default(spec: dataclasses.Field[Any]) -> bool:
 
 
 def _takes(annotation: object, plain: type) -> bool:
+    """Whether a type is ``plain``, or ``plain | None``."""
     found = unwrapped(annotation)
-    return found is plain or plain in get_args(found)
+    return found is plain or (get_origin(found) in (Union, UnionType) and plain in get_args(found))
 
 
 def _undeclared(model: type[EventSourcedModel], why: str) -> ImproperlyConfigured:

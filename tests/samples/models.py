@@ -8,6 +8,8 @@ from django.db import models
 
 from eventsourcing_app import CommandRejected, applies, command
 from eventsourcing_app.models import EventSourcedModel
+from tests.samples.catalogue import Article as Article
+from tests.samples.catalogue import Shelf as Shelf
 from tests.samples.events import (
     BookListed,
     BookRenamed,
