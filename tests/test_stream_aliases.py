@@ -24,6 +24,7 @@ from eventsourcing_app.log.read import read_stream, read_streams
 from eventsourcing_app.log.records import StoredEventQuerySet
 from eventsourcing_app.log.streams import names_of
 from eventsourcing_app.models import EventSourcedModel, StoredEvent, StoredReceipt
+from tests.projects import fresh_project
 from tests.samples.factories import (
     LOG,
     begin_counter,
@@ -42,6 +43,7 @@ from tests.samples.models import Book, Counter, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from django.test import Client
 
@@ -386,3 +388,105 @@ def test_an_older_name_that_another_model_has_is_an_error(names: tuple[str, ...]
     first = declared("Thing", stream_type_aliases=("checks.older",))
     second = declared("Other", stream_type=names[0], stream_type_aliases=names[1:])
     assert ids_found(first, second) == {"E102"}
+
+
+# Models and apps that are renamed or moved
+
+APPS = """
+INSTALLED_APPS += ["django_q", "eventsourcing_app"]
+Q_CLUSTER = {"name": "mysite", "orm": "default", "timeout": 60, "retry": 120}
+"""
+EVENTS = """
+from eventsourcing_app import event
+
+@event("shop.product_titled")
+class ProductTitled:
+    title: str
+"""
+MODELS = """
+from django.db import models
+from eventsourcing_app import applies, command
+from eventsourcing_app.models import EventSourcedModel
+from {app}.events import ProductTitled
+
+class {name}(EventSourcedModel):
+    stream_type = "shop.product"
+    title = models.CharField(max_length=40)
+
+    class Meta(EventSourcedModel.Meta):
+        db_table = "{table}"
+
+    @command
+    def retitle(self, title: str) -> None:
+        self.record(ProductTitled(title=title))
+
+    @command(creates=True)
+    def begin(self, title: str) -> None:
+        self.record(ProductTitled(title=title))
+
+    @applies(ProductTitled)
+    def _titled(self, event: ProductTitled) -> None:
+        self.title = event.title
+"""
+RENAMED = """
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0001_initial")]
+    operations = [
+        migrations.RenameModel("Product", "Article"),
+        migrations.AlterModelTable("Article", "goods"),
+    ]
+"""
+GONE = """
+from django.db import migrations
+
+class Migration(migrations.Migration):
+    dependencies = [("shop", "0002_renamed"), ("store", "0001_initial")]
+    operations = [migrations.SeparateDatabaseAndState(state_operations=[migrations.DeleteModel("Article")])]
+"""
+LOOK = """
+>>> from {app}.models import {name} as Model
+>>> receipt = Model.objects.perform(Model.objects.get().pk, Model.retitle, "{title}")
+>>> receipt.version, Model.objects.at(receipt.pk, version=1).title
+({version}, 'first')
+>>> [stored.version for stored in Model.objects.get().history()] == list(range(1, {version} + 1))
+True
+>>> from eventsourcing_app.aggregates.rebuild import rebuild
+>>> list(rebuild(Model, check=True))
+[]
+>>> from django.core.management import call_command
+>>> call_command("makemigrations", check=True, dry_run=True, verbosity=0)
+>>> Model._meta.label, Model._meta.db_table
+('{app}.{name}', '{table}')
+"""
+
+
+@pytest.mark.timeout(600)  # some twenty processes
+def test_a_model_keeps_its_history_when_class_table_and_app_are_renamed(tmp_path: Path) -> None:
+    with fresh_project(tmp_path, app="shop") as project:
+        project.do("mysite/settings.py", APPS)
+        project.do("shop/events.py", EVENTS)
+        project.do("shop/models.py", MODELS.format(app="shop", name="Product", table="shop_product"))
+        project.do("console", "$ python manage.py makemigrations shop\n$ python manage.py migrate\n")
+        begin = '>>> from shop.models import Product\n>>> done = Product.objects.perform_new(Product.begin, "first")\n'
+        project.do("shell", begin)
+        project.do("shell", LOOK.format(app="shop", name="Product", table="shop_product", title="a", version=2))
+
+        project.do("shop/models.py", MODELS.format(app="shop", name="Article", table="goods"))
+        project.do("shop/migrations/0002_renamed.py", RENAMED)
+        project.do("console", "$ python manage.py migrate\n")
+        project.do("shell", LOOK.format(app="shop", name="Article", table="goods", title="b", version=3))
+
+        project.run("-m", "django", "startapp", "store")
+        project.do("mysite/settings.py", 'INSTALLED_APPS += ["store"]')
+        project.do("store/events.py", EVENTS)
+        project.do("store/models.py", MODELS.format(app="store", name="Article", table="goods"))
+        project.do("shop/events.py", "")
+        project.do("shop/models.py", "")
+        project.do("console", "$ python manage.py makemigrations store\n")
+        project.do("shop/migrations/0003_gone.py", GONE)
+        project.do("console", "$ python manage.py migrate store --fake\n$ python manage.py migrate\n")
+        project.do("shell", LOOK.format(app="store", name="Article", table="goods", title="c", version=4))
+        assert "no fault" in project.run("manage.py", "verify_events")
+        assert "W007" not in project.run("manage.py", "check", "--database", "default")

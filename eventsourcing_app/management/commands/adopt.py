@@ -54,7 +54,7 @@ class Command(BaseCommand):
             self._print(found, dry_run)
         if found.refused:
             kept = "" if dry_run else f"; {found.adopted} before it {'is' if found.adopted == 1 else 'are'} kept"
-            raise CommandError(f"{found.refused} row{'s' if found.refused > 1 else ''} of {model} refused{kept}.")
+            raise CommandError(f"{_rows(found.refused)} of {model} refused{kept}.")
         if not found.complete:
             raise CommandError("Stopped before the end. Run it again to go on.")
 
@@ -71,7 +71,7 @@ class Command(BaseCommand):
     def _progress(self, so_far: Adoption) -> None:
         self.seen = so_far
         if self.show:
-            self.stderr.write(f"\r{so_far.adopted + so_far.refused} rows", ending="")
+            self.stderr.write(f"\r{_rows(so_far.adopted + so_far.refused)}", ending="")
 
     def _stop(self, *_signal: object) -> None:
         self.stopped = True
@@ -81,8 +81,12 @@ class Command(BaseCommand):
             self.stdout.write(str(refused))
         if found.refused > len(found.named):
             self.stdout.write(f"… and {found.refused - len(found.named)} more")
-        text = f"{found.adopted} rows {'would be ' if dry_run else ''}adopted."
+        text = f"{_rows(found.adopted)} {'would be ' if dry_run else ''}adopted."
         self.stdout.write(text if found.refused else self.style.SUCCESS(text))
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _as_dict(model: str, found: Adoption, dry_run: bool) -> dict[str, object]:
