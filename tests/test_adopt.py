@@ -276,20 +276,18 @@ def test_a_batch_has_a_sensible_size(size: int) -> None:
 # Rows that are refused
 
 
-def test_a_row_that_is_not_what_its_event_says_stops_the_run_and_what_was_before_it_is_kept(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_row_that_is_not_what_its_event_says_stops_the_run_and_what_was_before_it_is_kept() -> None:
     keys = put(7)
     change_row(Article, keys[4], name="Chair ")
     apply = Article._adopted
 
+    @applies(ArticleAdopted)
     def tidy(self: Article, event: ArticleAdopted) -> None:
         apply(self, event)
         self.name = event.name.strip()
 
-    monkeypatch.setattr(Article, "_adopted", tidy)
     before = rows()[4:]
-    with pytest.raises(AdoptionRefused) as caught:
+    with rewritten(Article, _adopted=tidy), failing(AdoptionRefused) as caught:
         adopt(Article, batch_size=3)
     assert (caught.value.model, caught.value.pk) == ("samples.Article", keys[4])
     assert caught.value.fields == {"name": ("Chair ", "Chair")}
@@ -328,13 +326,14 @@ def test_a_number_that_json_does_not_have_is_named(weight: float) -> None:
         Opening.of(Article).data_of(row)
 
 
-def test_a_method_that_fails_on_a_row_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_method_that_fails_on_a_row_is_named() -> None:
+    @applies(ArticleAdopted)
     def fail(self: Article, event: ArticleAdopted) -> None:
         self.weight = event.weight + 1  # type: ignore[operator]
 
-    monkeypatch.setattr(Article, "_adopted", fail)
     put()
-    with pytest.raises(AdoptionRefused, match=r"_adopted\(\) makes no state of its event: TypeError"):
+    refused = failing(AdoptionRefused, r"_adopted\(\) makes no state of its event: TypeError")
+    with rewritten(Article, _adopted=fail), refused:
         adopt(Article)
 
 
