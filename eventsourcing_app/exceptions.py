@@ -9,6 +9,8 @@
     ├── UnrecordedChange           (RuntimeError)       a field was assigned outside ``@applies``
     ├── NothingRecorded            (RuntimeError)       ``save()`` without an event
     ├── SpentInstance              (RuntimeError)       the instance no longer agrees with the database
+    ├── NotAdopted                 (RuntimeError)       the row is older than its history, which has not begun yet
+    ├── AdoptionRefused            (ValueError)         a row would not be what its opening event says
     ├── ReactionRefused            (RuntimeError)       a handler did what its kind of handler may not do
     ├── EventRefused               (ValueError)         a payload that cannot be stored and read back as it is
     ├── MetadataRefused            (ValueError)         context that cannot or must not be stored
@@ -33,7 +35,7 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DatabaseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 
 class EventSourcingError(Exception):
@@ -120,6 +122,34 @@ class NothingRecorded(EventSourcingError, RuntimeError):
 
 class SpentInstance(EventSourcingError, RuntimeError):
     """The instance no longer agrees with the database (failed save, failed command, rollback). Load it again."""
+
+
+class NotAdopted(EventSourcingError, RuntimeError):
+    """The row was there before its model was event-sourced, and has no history yet: it has to be adopted first."""
+
+    def __init__(self, model: str, pk: object) -> None:
+        self.model, self.pk = model, pk
+        super().__init__(
+            f"{model} {pk} was loaded without a history: a command would begin it in the middle. Run manage.py adopt "
+            f"{model}, which gives every such row its opening event, and load it again."
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.model, self.pk))
+
+
+class AdoptionRefused(EventSourcingError, ValueError):
+    """A row cannot be adopted: it would not be what its opening event says, or no such event can be made of it.
+
+    ``pk`` names the row; ``fields`` has, for each field that differs, its value in the row and its value by the event.
+    """
+
+    def __init__(self, model: str, pk: object, why: str, fields: Mapping[str, tuple[object, object]]) -> None:
+        self.model, self.pk, self.why, self.fields = model, pk, why, dict(fields)
+        super().__init__(f"{model} {pk}: {why}")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.model, self.pk, self.why, self.fields))
 
 
 class ReactionRefused(EventSourcingError, RuntimeError):

@@ -14,6 +14,7 @@ from django.db.models import Q
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.events.registry import registry
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,7 +27,7 @@ LARGEST_POSITION: Final = 2**63 - 1
 
 
 def filtered(events: StoredEventQuerySet, name: str, values: Sequence[str]) -> StoredEventQuerySet:
-    """Keep the events whose ``name`` is one of ``values``. A type stands for its older wire names, too.
+    """Keep the events whose ``name`` is one of ``values``. A type, and a stream type, stands for its older names, too.
 
     Raises ``ValueError`` for a name that is not one of ``FILTERS``, or a value that no event can have.
     """
@@ -36,6 +37,8 @@ def filtered(events: StoredEventQuerySet, name: str, values: Sequence[str]) -> S
         raise ValueError(f"{name} cannot contain NUL or half a character.")
     if name == "type":
         values = sorted({wire_name for value in values for wire_name in _wire_names(value)})
+    elif name == "stream_type":
+        values = sorted({each for value in values for each in names_of(value)})
     return events.filter(Q((f"{name}__in", values)) if len(values) > 1 else Q((name, values[0])))
 
 

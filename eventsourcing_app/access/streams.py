@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
 
 def models_by_stream_type() -> Mapping[str, type[EventSourcedModel]]:
-    """Return the installed event-sourced models by the name of their streams, in the order of the names."""
-    found = {
-        model.stream_type: model
+    """Return the installed event-sourced models by every name that their streams have had, in the order of the names.
+
+    A name that is in use now is never taken for another model's older one.
+    """
+    models = [
+        model
         for model in apps.get_models()
         if issubclass(model, EventSourcedModel) and not model._meta.proxy and hasattr(model, "stream_type")
-    }
-    return dict(sorted(found.items()))
+    ]
+    older = {name: model for model in models for name in model.stream_type_aliases}
+    return dict(sorted({**older, **{model.stream_type: model for model in models}}.items()))

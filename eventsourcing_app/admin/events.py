@@ -22,6 +22,7 @@ from eventsourcing_app.admin.keyset import KeysetChangeList
 from eventsourcing_app.admin.presentation import NOTHING, Links, breakable, brief, pretty, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from django.db.models import Model
@@ -180,7 +181,7 @@ def _neighbours(events: StoredEventQuerySet, event: StoredEvent) -> tuple[int | 
     if event.version is None:
         return None, None
     around = events.filter(
-        stream_type=event.stream_type,
+        stream_type__in=names_of(event.stream_type),
         stream_key=event.stream_key,
         version__in=[event.version - 1, event.version + 1],
     )

@@ -84,7 +84,7 @@ class StreamTypeFilter(ExactFilter):
     name, title = "stream_type", _("stream type")
 
     def offers(self) -> Iterable[str]:
-        return models_by_stream_type()
+        return sorted({model.stream_type for model in models_by_stream_type().values()})
 
 
 class StreamKeyFilter(ExactFilter):

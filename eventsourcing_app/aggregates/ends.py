@@ -16,6 +16,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.exceptions import StreamEnded
 from eventsourcing_app.log.connection import log_connection, stored_event
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -119,5 +120,5 @@ def _ended(model: type[EventSourcedModel], keys: set[str]) -> models.QuerySet[An
     if not endings:
         return ()
     events = stored_event().objects.using(conf.DATABASE)
-    found = events.filter(stream_type=model.stream_type, stream_key__in=keys, type__in=endings)
+    found = events.filter(stream_type__in=names_of(model.stream_type), stream_key__in=keys, type__in=endings)
     return found.order_by("stream_key").values_list("stream_key", flat=True)

@@ -229,6 +229,7 @@ class Runner(Generic[M]):
                 request=dict(list(bound.arguments.items())[1:]),
                 act=act,
                 answers=Receipts(model._meta.pk.to_python),
+                older=[f"{name}.{declared.name}" for name in model.stream_type_aliases],
             )
 
     def _save(self, instance: M) -> Receipt:

@@ -24,7 +24,7 @@ from eventsourcing_app.aggregates.write import save_unrecorded, write
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.codec import decode, encode
 from eventsourcing_app.events.declare import declaration_of
-from eventsourcing_app.exceptions import CommandRejected, DirectWriteRefused, StreamEnded
+from eventsourcing_app.exceptions import CommandRejected, DirectWriteRefused, NotAdopted, StreamEnded
 from eventsourcing_app.identifiers import uuid7
 
 if TYPE_CHECKING:
@@ -95,12 +95,16 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     """
 
     stream_type: ClassVar[str]
-    """Name of its streams in the log. Survives renames of class and app, so it never changes."""
+    """Name of its streams in the log. Survives renames of class and app; see ``stream_type_aliases`` to change it."""
+    stream_type_aliases: ClassVar[tuple[str, ...]] = ()
+    """Names that its streams had before ``stream_type``, the first one last. Never removed: the log keeps them."""
     unrecorded: ClassVar[tuple[str, ...]] = ()
     """Names of fields outside history: written by ``update()`` or ``save(update_fields=…)``, never by events."""
     remove_row_at_end: ClassVar[bool] = False
     """Whether an event declared ``ends=True`` removes the row when it is saved. Its history remains, and so do past
     states: ``objects.history(pk)``, ``objects.at(pk, …)``."""
+    adoption_event: ClassVar[type | None] = None
+    """The event with which ``manage.py adopt`` begins the history of rows that are older than it."""
     position: int | None = None
     """After ``save()``: the position in the log of its last event. Not a column."""
 
@@ -205,7 +209,8 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         What is applied is the event as it will be read back, so that the state is what a replay gives.
 
         Raises ``EventRefused`` if it cannot be stored exactly, ``StreamEnded`` after an event declared ``ends=True``,
-        ``UnrecordedChange`` if fields were assigned outside ``@applies``, and ``SpentInstance``.
+        ``UnrecordedChange`` if fields were assigned outside ``@applies``, ``NotAdopted`` if the row is older than its
+        history, and ``SpentInstance``.
         """
         recording = self._usable()
         if recording.applying:
@@ -232,13 +237,15 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
             recording.applying = False
 
     def _usable(self) -> Recording:
-        """Raise if the instance is spent, and see to it that what is loaded of it is of one known version."""
+        """Raise if the instance is spent or has no history, and see to it that it is loaded at one known version."""
         recording = self._recording
         recording.check_unspent(self)
         if "version" not in recording.baseline or "changed_at" not in recording.baseline:  # deferred
             recording.check_unchanged(self)
             self.refresh_from_db(fields=_IDENTITY)
-            return self._recording
+            recording = self._recording
+        if not self.version and not self._state.adding:
+            raise NotAdopted(self._meta.label, self.pk)
         return recording
 
     def _begin(self, command: Command) -> int:

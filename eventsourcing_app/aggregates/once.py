@@ -23,7 +23,7 @@ from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.unit import unit_of_writes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 A = TypeVar("A")
 
@@ -69,9 +69,18 @@ class Receipts:
 
 
 def run_once(
-    key: str, operation: Operation, *, request: Mapping[str, Any], act: Callable[[], A], answers: Answers[A]
+    key: str,
+    operation: Operation,
+    *,
+    request: Mapping[str, Any],
+    act: Callable[[], A],
+    answers: Answers[A],
+    older: Sequence[str] = (),
 ) -> A:
     """Run ``act`` and store its answer, or return the answer that ``key`` has already earned.
+
+    ``older`` are the names that the operation had before its streams were renamed, the first one last. Under that one
+    receipts are kept, so that code from before the rename, which may still be running, finds those of today as well.
 
     Must run inside the transaction of the command. Raises ``KeyRefused`` for a text that cannot be a key, ``KeyReused``
     if the key came with another request, and ``KeyInFlight`` while the first request is still running (on PostgreSQL;
@@ -79,12 +88,13 @@ def run_once(
     """
     if not key or len(key) > MAX_KEY or not key.isprintable():
         raise KeyRefused(f"An idempotency key has 1 to {MAX_KEY} printable characters; {key!r:.80} is refused.")
-    scope = (current().resolve_actor(), operation.name, operation.stream_key, key)
-    _claim(scope)
+    actor, names = current().resolve_actor(), (operation.name, *older)
+    for name in names:
+        _claim((actor, name, operation.stream_key, key))
     fingerprint = sha256(_canonical(request)).digest()
     receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
-    named = dict(zip(("actor", "operation", "stream_key", "key"), scope, strict=True))
-    stored = receipts.filter(**named).first()
+    scope = {"actor": actor, "stream_key": operation.stream_key, "key": key}
+    stored = receipts.filter(**scope, operation__in=names).first()
     if stored is not None:
         if bytes(stored.fingerprint) != fingerprint:
             raise KeyReused(
@@ -95,7 +105,7 @@ def run_once(
     answer = act()
     result = answers.dump(answer)
     try:
-        receipts.create(**named, fingerprint=fingerprint, result=result, recorded_at=clock.now())
+        receipts.create(**scope, operation=names[-1], fingerprint=fingerprint, result=result, recorded_at=clock.now())
     except IntegrityError as error:
         # It was stored since we looked: by this very request inside itself, or unseen by an older snapshot.
         raise _in_flight(key) from error

@@ -16,6 +16,7 @@ from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.read import read_stream, read_streams
 from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -64,7 +65,7 @@ def rebuild(model: type[EventSourcedModel], *, check: bool, seen: Rebuilt | None
             seen.events += 1
         seen.aggregates += 1
         row = _rows(model).filter(pk=state.pk).first()
-        if (row is None) == has_row(state) or (row is not None and _differences(row, state)):
+        if (row is None) == has_row(state) or (row is not None and differences(row, state)):
             drift = _look_again(model, stream_key, check=check)
             if drift is not None:
                 yield drift
@@ -76,7 +77,7 @@ def _look_again(model: type[EventSourcedModel], stream_key: str, *, check: bool)
         pk = blank(model, stream_key).pk
         row = _rows(model).filter(pk=pk).select_for_update(no_key=True, of=("self",)).first()
         state = _fold(model, stream_key)
-        fields = {} if row is None else _differences(row, state)
+        fields = {} if row is None else differences(row, state)
         if (row is None) != has_row(state) and not fields:
             return None
         parting = _parting(model, stream_key, fields)
@@ -113,7 +114,8 @@ def _parting(model: type[EventSourcedModel], stream_key: str, fields: dict[str, 
     return found
 
 
-def _differences(row: EventSourcedModel, state: EventSourcedModel) -> dict[str, tuple[Any, Any]]:
+def differences(row: EventSourcedModel, state: EventSourcedModel) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which a row is not what history says: its value in the row, and its value by history."""
     names = [field.name for field in history_fields(type(row))]
     pairs = {name: (_value(row, name), _value(state, name)) for name in names}
     return {name: (was, ought) for name, (was, ought) in pairs.items() if was != ought}
@@ -157,7 +159,9 @@ def _without_history(model: type[EventSourcedModel]) -> Iterator[Drift]:
         if not pks:
             return
         first_events = StoredEvent.objects.using(conf.DATABASE).filter(
-            stream_type=model.stream_type, stream_key__in=[stream_key_of(model, pk) for pk in pks], version=1
+            stream_type__in=names_of(model.stream_type),
+            stream_key__in=[stream_key_of(model, pk) for pk in pks],
+            version=1,
         )
         known = set(first_events.values_list("stream_key", flat=True))
         for pk in pks:

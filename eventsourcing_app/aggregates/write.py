@@ -20,6 +20,7 @@ from eventsourcing_app.aggregates.ends import (
 )
 from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
+from eventsourcing_app.aggregates.renamed import require_no_older_stream
 from eventsourcing_app.aggregates.rows import (
     draw_key,
     draws_key_late,
@@ -210,6 +211,7 @@ def _advance(instance: EventSourcedModel, recorded_at: datetime) -> None:
 
 def _events(instances: Sequence[EventSourcedModel], expected: dict[int, Loaded]) -> list[NewEvent]:
     """The events of all instances, in the order in which they were recorded."""
+    require_no_older_stream(instances)
     ordered: list[tuple[int, NewEvent]] = []
     for instance in instances:
         stream_type, stream_key, version = instance.stream_type, instance.stream_key, expected[id(instance)].version

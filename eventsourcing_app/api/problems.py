@@ -28,6 +28,7 @@ from eventsourcing_app.exceptions import (
     KeyInFlight,
     KeyRefused,
     KeyReused,
+    NotAdopted,
 )
 
 if TYPE_CHECKING:
@@ -107,6 +108,9 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, KeyInFlight):
         detail = _("The first request with this Idempotency-Key is still running.")
         return _plain(409, "idempotency_key_in_flight", detail, headers={"Retry-After": "1"})
+    if isinstance(error, NotAdopted):
+        detail = _("It has no history yet, and accepts no command until it has one.")
+        return _plain(503, "not_adopted", detail, headers={"Retry-After": "60"})
     if isinstance(error, (Http404, ObjectDoesNotExist)):
         error = exceptions.NotFound()
     elif isinstance(error, PermissionDenied):

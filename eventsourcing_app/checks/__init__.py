@@ -18,6 +18,7 @@ from django.core import checks
 from eventsourcing_app.checks.admin import check_admin
 from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.checks.declarations import check_declarations
+from eventsourcing_app.checks.histories import check_histories
 from eventsourcing_app.checks.models import check_models
 from eventsourcing_app.checks.queue import check_queue
 from eventsourcing_app.checks.routing import check_routing
@@ -28,6 +29,7 @@ TAG = "eventsourcing"
 
 def register_checks() -> None:
     """Register every check; called once, when the apps are ready."""
-    checks.register(check_log_database, checks.Tags.database, TAG)
+    for check in (check_log_database, check_histories):
+        checks.register(check, checks.Tags.database, TAG)
     for check in (check_settings, check_declarations, check_models, check_admin, check_queue, check_routing):
         checks.register(check, TAG)

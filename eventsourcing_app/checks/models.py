@@ -40,18 +40,24 @@ def check_models(*, app_configs: Iterable[Any] | None = None, **_kwargs: Any) ->
             found += cascade_problems(model)
             continue
         found += _problems(model)
-        stream_type = getattr(model, "stream_type", "")
-        if stream_type and not model._meta.proxy:
-            if stream_type in by_stream:
-                found.append(_same_stream(model, by_stream[stream_type]))
-            by_stream[stream_type] = model
-            if events.find(stream_type) is not None:
-                found.append(_stream_is_topic(model))
+        if not model._meta.proxy:
+            found += _streams(model, by_stream)
     return found
 
 
+def _streams(model: type[EventSourcedModel], by_stream: dict[str, type[models.Model]]) -> Iterator[checks.CheckMessage]:
+    """Check that a model shares none of the names of its streams, older ones included."""
+    for stream_type in filter(None, (getattr(model, "stream_type", ""), *model.stream_type_aliases)):
+        if stream_type in by_stream:
+            yield _same_stream(model, by_stream[stream_type], stream_type)
+        by_stream[stream_type] = model
+        if events.find(stream_type) is not None:
+            yield _stream_is_topic(model, stream_type)
+
+
 def _problems(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
-    if not is_name(getattr(model, "stream_type", "")):
+    older: object = model.stream_type_aliases
+    if not is_name(getattr(model, "stream_type", "")) or not isinstance(older, tuple) or not all(map(is_name, older)):
         yield _no_stream(model)
     yield from inheritance_problems(model)
     yield from relation_problems(model)
@@ -145,27 +151,32 @@ def _naive_times() -> checks.CheckMessage:
 
 def _no_stream(model: type[models.Model]) -> checks.CheckMessage:
     return checks.Error(
-        f"{model._meta.label} has no stream_type, or one that cannot name streams: it is made of words of ASCII "
-        f"letters, digits, '_' and '-', joined by single dots, at most {MAX_NAME} characters.",
+        f"{model._meta.label} has no stream_type, or one, or a tuple stream_type_aliases of some, that cannot name "
+        "streams: it is made of words of ASCII letters, digits, '_' and '-', joined by single dots, at most "
+        f"{MAX_NAME} characters.",
         hint=f'Add stream_type = "{model._meta.app_label}.{model._meta.model_name}". It names the streams for ever.',
         obj=model,
         id="eventsourcing_app.E101",
     )
 
 
-def _same_stream(model: type[models.Model], other: type[models.Model]) -> checks.CheckMessage:
+def _same_stream(model: type[models.Model], other: type[models.Model], name: str) -> checks.CheckMessage:
+    if model is other:
+        message = f"{model._meta.label} lists the name {name!r} of its streams twice."
+    else:
+        message = f"{model._meta.label} and {other._meta.label} both name streams {name!r}: their histories would mix."
     return checks.Error(
-        f"{model._meta.label} and {other._meta.label} have the same stream_type: their histories would mix.",
-        hint="Give each a stream_type of its own.",
+        message,
+        hint="Give each a stream_type of its own; in stream_type_aliases stand only names that it had before.",
         obj=model,
         id="eventsourcing_app.E102",
     )
 
 
-def _stream_is_topic(model: type[models.Model]) -> checks.CheckMessage:
+def _stream_is_topic(model: type[models.Model], name: str) -> checks.CheckMessage:
     return checks.Error(
-        f"The stream_type of {model._meta.label} is also the wire name of an event, whose published facts would stand "
-        "among its streams.",
+        f"{model._meta.label} names streams {name!r}, which is also the wire name of an event, whose published facts "
+        "would stand among them.",
         hint="Give one of them another name.",
         obj=model,
         id="eventsourcing_app.E115",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -70,14 +71,18 @@ def read_stream(
     until_version: int | None = None,
     window: int = WINDOW,
 ) -> Iterator[RecordedEvent]:
-    """Yield the events of one aggregate above ``after_version``, up to and including ``until_version``, in order."""
+    """Yield the events of one aggregate above ``after_version``, up to and including ``until_version``, in order.
+
+    Of a stream that was renamed, all of it, whichever of its names is given.
+    """
+    names = names_of(stream_type)
     while True:
-        conditions = ["stream_type = %s", "stream_key = %s", "version > %s"]
-        params: list[Any] = [stream_type, stream_key, after_version]
+        conditions = ["stream_key = %s", "version > %s"]
+        params: list[Any] = [stream_key, after_version]
         if until_version is not None:
             conditions.append("version <= %s")
             params.append(until_version)
-        events = _fetch(conditions, params, "version", window)
+        events = _fetch_named(names, conditions, params, "version", window)
         yield from events
         if len(events) < window:
             return
@@ -86,21 +91,42 @@ def read_stream(
 
 def read_streams(stream_type: str, *, after_key: str = "", window: int = WINDOW) -> Iterator[RecordedEvent]:
     """Yield every event of every aggregate of a type, by key and version. Keys are in the order of their bytes."""
+    names = names_of(stream_type)
     key, version = after_key, 0
-    conditions = ["stream_type = %s", "(stream_key, version) > (%s, %s)", "version IS NOT NULL"]
+    conditions = ["(stream_key, version) > (%s, %s)", "version IS NOT NULL"]
     if after_key:
         version = 2**62
     while True:
-        events = _fetch(conditions, [stream_type, key, version], "stream_key, version", window)
+        events = _fetch_named(names, conditions, [key, version], "stream_key, version", window)
         yield from events
         if len(events) < window:
             return
         key, version = events[-1].stream_key, events[-1].version or 0
 
 
+def _fetch_named(
+    names: tuple[str, ...], conditions: list[str], params: list[Any], order: str, limit: int
+) -> list[RecordedEvent]:
+    """Fetch a window of streams, under each of their names, in one statement.
+
+    Of one moment, because while a rename is rolled out both names are written: read one after the other, a version
+    could be missed that the next one follows. Each part is read along the unique index, and only a window of each.
+    """
+    part = ["stream_type = %s", *conditions]
+    return _fetch_parts([part] * len(names), [each for name in names for each in (name, *params)], order, limit)
+
+
 def _fetch(conditions: list[str], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
+    return _fetch_parts([conditions], params, order, limit)
+
+
+def _fetch_parts(parts: list[list[str]], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
     connection = log_connection()
-    sql = f"{_select(connection)} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {int(limit)}"
+    end = f"ORDER BY {order} LIMIT {int(limit)}"
+    windows = [f"{_select(connection)} WHERE {' AND '.join(conditions)} {end}" for conditions in parts]
+    sql = windows[0]
+    if len(windows) > 1:
+        sql = f"{' UNION ALL '.join(f'SELECT * FROM ({each}) AS part' for each in windows)} {end}"
     make = FROM_ROW[connection.vendor]
     with connection.cursor() as cursor:
         cursor.execute(sql, params)

@@ -11,6 +11,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import AppendOnly
 from eventsourcing_app.log.columns import ByteOrderedCharField, CanonicalJSONField, TimeIndex
 from eventsourcing_app.log.errors import STREAM_VERSION
+from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,8 +32,13 @@ class StoredEventQuerySet(models.QuerySet["StoredEvent"]):
     """Reads. Whatever would write is refused, with the name of the call to use instead."""
 
     def of_stream(self, stream_type: str, stream_key: str) -> StoredEventQuerySet:
-        """Return the events of one aggregate, in order. Published facts have no version and belong to none."""
-        return self.filter(stream_type=stream_type, stream_key=stream_key, version__isnull=False).order_by("version")
+        """Return the events of one aggregate, in order. Published facts have no version and belong to none.
+
+        Of a stream that was renamed, all of it, whichever of its names is given.
+        """
+        names = names_of(stream_type)
+        stream = models.Q(stream_type__in=names) if len(names) > 1 else models.Q(stream_type=stream_type)
+        return self.filter(stream, stream_key=stream_key, version__isnull=False).order_by("version")
 
     create = _refuse("create()")
     bulk_create = _refuse("bulk_create()")

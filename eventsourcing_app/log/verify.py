@@ -9,6 +9,7 @@ from eventsourcing_app.events import canonical
 from eventsourcing_app.log.connection import log_connection, stored_event
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
 from eventsourcing_app.log.read import WINDOW, read_window
+from eventsourcing_app.log.streams import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -104,6 +105,28 @@ def _envelope(recorded: RecordedEvent) -> bytes:
 
 def _disordered(events: Sequence[RecordedEvent | Fault]) -> dict[int, str]:
     """Find events of this window that do not follow the one before them in their stream."""
+    first, last = events[0].position, events[-1].position
+    groups = list(renamed())
+    several = [name for names in groups for name in names]
+    among = ", ".join(["%s"] * len(several))
+    found = _disordered_of(
+        f"e.stream_type NOT IN ({among})" if several else "TRUE",
+        "{}.stream_type = e.stream_type",
+        [],
+        several,
+        first,
+        last,
+    )
+    for names in groups:  # the versions of a stream count on over its names
+        among = ", ".join(["%s"] * len(names))
+        same = f"{{}}.stream_type IN ({among})"
+        found |= _disordered_of(f"e.stream_type IN ({among})", same, names, names, first, last)
+    return found
+
+
+def _disordered_of(
+    which: str, same_stream: str, names: Sequence[str], of: Sequence[str], first: int, last: int
+) -> dict[int, str]:
     connection = log_connection()
     log = connection.ops.quote_name(stored_event()._meta.db_table)
     # The predecessor of version n is version n - 1 at a lower position, recorded no later; version 1 has none.
@@ -111,17 +134,17 @@ def _disordered(events: Sequence[RecordedEvent | Fault]) -> dict[int, str]:
         SELECT e.position,
                e.version = 1 OR EXISTS (
                    SELECT 1 FROM {log} p
-                   WHERE p.stream_type = e.stream_type AND p.stream_key = e.stream_key AND p.version = e.version - 1
+                   WHERE {same_stream.format("p")} AND p.stream_key = e.stream_key AND p.version = e.version - 1
                      AND p.position < e.position AND p.recorded_at <= e.recorded_at),
                NOT EXISTS (
                    SELECT 1 FROM {log} t
-                   WHERE t.stream_type = e.stream_type AND t.stream_key = e.stream_key AND t.version = e.version
+                   WHERE {same_stream.format("t")} AND t.stream_key = e.stream_key AND t.version = e.version
                      AND t.position <> e.position)
-        FROM {log} e WHERE e.position BETWEEN %s AND %s AND e.version IS NOT NULL
+        FROM {log} e WHERE e.position BETWEEN %s AND %s AND e.version IS NOT NULL AND {which}
     """
     found = {}
     with connection.cursor() as cursor:
-        cursor.execute(sql, [events[0].position, events[-1].position])
+        cursor.execute(sql, [*names, *names, first, last, *of])
         for position, follows, alone in cursor.fetchall():
             if not follows:
                 found[position] = "the event before it in its stream is missing, comes later, or is younger"

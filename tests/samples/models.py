@@ -9,6 +9,8 @@ from django.db import models
 from eventsourcing_app import CommandRejected, applies, command, publish
 from eventsourcing_app.models import EventSourcedModel
 from tests.samples import habits  # noqa: F401 - its models belong to the app
+from tests.samples.catalogue import Article as Article
+from tests.samples.catalogue import Shelf as Shelf
 from tests.samples.ended import Desk, Lease, Pointer, Ticket, Visit  # noqa: F401 - for Django to find
 from tests.samples.events import (
     BookListed,
