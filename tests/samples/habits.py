@@ -5,6 +5,7 @@ Their events are declared here as well. ``tests/samples/models.py`` imports them
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib.contenttypes.fields import GenericForeignKey
@@ -207,16 +208,16 @@ class Mark:
 
 
 class MarkField(models.CharField):  # type: ignore[type-arg]  # cannot be subscripted at run time
-    """Stores a mark backwards, and makes a mark of what it reads."""
+    """Stores a mark as a cipher would: another text each time. It makes a mark of what it reads."""
 
     def from_db_value(self, value: str | None, *_args: object) -> Mark | None:
-        return None if value is None else Mark(value[::-1])
+        return None if value is None else Mark(value[:0:-1])
 
     def to_python(self, value: Any) -> Any:
         return value if value is None or isinstance(value, Mark) else Mark(value)
 
     def get_prep_value(self, value: Any) -> Any:
-        return value.letters[::-1] if isinstance(value, Mark) else value
+        return f"{secrets.choice('0123456789')}{value.letters[::-1]}" if isinstance(value, Mark) else value
 
     def value_to_string(self, obj: models.Model) -> str:
         return str(self.value_from_object(obj).letters)
