@@ -46,6 +46,9 @@ class Settings:
     RETRY_SECONDS: tuple[float, float] = (1.0, 300.0)
     """First and longest wait before a failed handler is tried again; doubled each time, with full jitter."""
 
+    SNAPSHOT_EVERY: int = 256
+    """A snapshot of an aggregate is kept for every so many versions of it; 0 keeps none, and uses none."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""
