@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.db import models
 
+from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.recording import Recording
 from eventsourcing_app.aggregates.snapshots import Keeper, make_plain, newest, restore
 from eventsourcing_app.conf import conf
@@ -72,19 +73,22 @@ def resume(
     ``until_version``. Events and snapshot are compared: one of other events is passed over.
     """
     until = snapshot_until
+    # Nobody knows how many events a moment takes, but most often there is another snapshot after so many.
+    window = WINDOW if when is None else min(WINDOW, (conf.SNAPSHOT_EVERY or WINDOW) + 1)
     while (snapshot := newest(model, stream_key, until_version=until, until_time=when)) is not None:
         events = read_stream(
             model.stream_type,
             stream_key,
             after_version=snapshot.version - 1,
             until_version=until_version,
-            window=min(WINDOW, conf.SNAPSHOT_EVERY + 1),  # most often, there is another snapshot after so many
+            window=window,
         )
         instance = from_snapshot(model, snapshot, next(events, None))
         if instance is not None:
             return instance, events
         until = snapshot.version - 1
-    return blank(model, stream_key), read_stream(model.stream_type, stream_key, until_version=until_version)
+    events = read_stream(model.stream_type, stream_key, until_version=until_version, window=window)
+    return blank(model, stream_key), events
 
 
 def from_snapshot(model: type[M], snapshot: StoredSnapshot, recorded: RecordedEvent | None) -> M | None:
@@ -118,6 +122,31 @@ def state_at(model: type[M], stream_key: str, *, version: int | None = None, whe
         moment = f"version {version}" if when is None else str(when)
         raise model.DoesNotExist(f"{model.__name__} {stream_key} did not exist at {moment}.")
     return as_past(instance, final=final or instance.ended)
+
+
+def make_snapshots(model: type[EventSourcedModel]) -> Iterator[int]:
+    """Fold every aggregate of ``model`` up to the newest version that is due a snapshot; yield how many events it took.
+
+    One that is up to date takes none. Aggregates whose rows have gone are left out.
+    """
+    every, last = conf.SNAPSHOT_EVERY, None
+    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(model, using=conf.DATABASE)
+    rows = rows.filter(version__gte=every).order_by(model._meta.pk.attname)
+    while every:
+        page = (rows if last is None else rows.filter(pk__gt=last)).values_list("pk", "version")[:WINDOW]
+        for pk, version in page:
+            due, last, count = version - version % every, pk, 0
+            key = stream_key_of(model, pk)
+            instance, events = resume(model, key, snapshot_until=due, until_version=due)
+            keeper = Keeper(model)
+            for recorded in events:
+                count += 1
+                fold_onto(instance, recorded)
+                keeper.passed(instance, recorded)
+            keeper.close()
+            yield count
+        if len(page) < WINDOW:
+            return
 
 
 def as_past(instance: M, *, final: bool) -> M:

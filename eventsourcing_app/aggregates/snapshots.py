@@ -95,7 +95,7 @@ def restore(instance: EventSourcedModel, snapshot: StoredSnapshot) -> None:
     instance.__dict__["_recording_"] = Recording.of_loaded(instance)
 
 
-def drop(model: type[EventSourcedModel]) -> int:
+def drop_snapshots(model: type[EventSourcedModel]) -> int:
     """Delete the snapshots of a model, and return how many there were."""
     deleted, _ = StoredSnapshot.objects.using(conf.DATABASE).filter(stream_type=model.stream_type).delete()
     return deleted
@@ -200,7 +200,7 @@ def _written(instance: EventSourcedModel, field: models.Field[Any, Any]) -> str 
             text = str(field.value_to_string(instance))
         again = _read(field, text)
     except (TypeError, ValueError, ArithmeticError, ValidationError) as error:
-        raise _Unfit(f"{field.name} cannot be written as text ({type(error).__name__}: {error})") from error
+        raise _Unfit(f"{field.name} is {value!r}, which is not read back: {type(error).__name__}: {error}") from error
     if not _same(value, again):
         raise _Unfit(f"{field.name} is {value!r}, but would be read back as {again!r}")
     return text
