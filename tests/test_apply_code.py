@@ -151,7 +151,7 @@ class Till(Counting):
 def fingerprint(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
     """Returns the fingerprint of the till after a text in one of the sources has been replaced."""
 
-    def make(*change: str) -> bytes:
+    def make(old: str = "", new: str = "") -> bytes:
         monkeypatch.setattr(declare, "registry", Registry())
         names = {"APPS": Apps()}
         changed = 0
@@ -159,10 +159,10 @@ def fingerprint(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
             module = ModuleType(name)
             vars(module).update(names)
             monkeypatch.setitem(sys.modules, name, module)
-            if change and change[0] in source:
-                changed += 1
-            exec(compile(source.replace(*change) if change else source, f"{name}.py", "exec"), vars(module))
-        assert changed == bool(change), "the text to be replaced stands in one source"
+            changed += bool(old) and old in source
+            text = source.replace(old, new) if old else source
+            exec(compile(text, f"{name}.py", "exec"), vars(module))
+        assert changed == bool(old), "the text to be replaced stands in one source"
         return fingerprint_of.__wrapped__(sys.modules["till_models"].Till)
 
     return make

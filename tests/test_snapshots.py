@@ -19,9 +19,10 @@ from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from eventsourcing_app.aggregates import snapshots
+from eventsourcing_app.aggregates.applycode import fingerprint_of
 from eventsourcing_app.aggregates.history import make_snapshots
 from eventsourcing_app.aggregates.rebuild import rebuild
-from eventsourcing_app.log import read
+from eventsourcing_app.log.recorded import FROM_ROW
 from eventsourcing_app.models import StoredEvent, StoredSnapshot
 from tests.samples.factories import (
     begin_counter,
@@ -74,14 +75,14 @@ class Cost:
 @contextmanager
 def cost(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cost]:
     found = Cost()
-    make = read.FROM_ROW[connection.vendor]
+    make = FROM_ROW[connection.vendor]
 
     def counted(row: Any) -> Any:
         found.events += 1
         return make(row)
 
     with monkeypatch.context() as patched, CaptureQueriesContext(connection) as captured:
-        patched.setitem(read.FROM_ROW, connection.vendor, counted)
+        patched.setitem(FROM_ROW, connection.vendor, counted)
         yield found
     tables = ("eventsourcing_app_storedevent", "eventsourcing_app_storedsnapshot")
     found.queries = sum(any(table in query["sql"] for table in tables) for query in captured)
@@ -252,13 +253,13 @@ def test_a_state_that_would_be_read_back_as_another_has_none(
     counter = counter_of(9)
 
     def as_half(self: Counter, event: Any) -> None:
-        self.total = float(self.total) + event.by  # type: ignore[assignment]
+        self.total = float(self.total) + event.by
 
     with monkeypatch.context() as patched:
         patched.setattr(Counter, "_counted", as_half)
-        snapshots.fingerprint_of.cache_clear()
+        fingerprint_of.cache_clear()
         assert Counter.objects.at(counter.pk, version=9).total == 8.0
-    snapshots.fingerprint_of.cache_clear()
+    fingerprint_of.cache_clear()
     assert kept(counter) == []
     assert "No snapshot is made of Counter: total is 3.0, which is not read back" in caplog.text
 
@@ -322,7 +323,7 @@ def test_other_code_folds_anew_and_replaces_what_the_old_code_kept(monkeypatch: 
         self.total += 2 * event.by
 
     monkeypatch.setattr(Counter, "_counted", twice)
-    snapshots.fingerprint_of.cache_clear()
+    fingerprint_of.cache_clear()
     before = set(StoredSnapshot.objects.values_list("fingerprint", flat=True))
     assert totals(counter) == [2 * number for number in range(9)]
     assert kept(counter) == [4, 8]
@@ -332,7 +333,7 @@ def test_other_code_folds_anew_and_replaces_what_the_old_code_kept(monkeypatch: 
         assert Counter.objects.at(counter.pk, version=9).total == 16
     assert paid.events == 2
     monkeypatch.undo()
-    snapshots.fingerprint_of.cache_clear()
+    fingerprint_of.cache_clear()
     assert Counter.objects.at(counter.pk, version=9).total == 8
 
 

@@ -84,13 +84,15 @@ def trail(model: type[M], stream_key: str, *, after_version: int, until_version:
     facts = _facts(state) if state.version else {}
     for recorded in events:
         fold_onto(state, recorded)
-        keeper.passed(state, recorded)
+        if state.version <= after_version:  # of what comes after it there may be snapshots already
+            keeper.passed(state, recorded)
         if state.version < after_version:
             continue
         before, facts = facts, _facts(state)
         if state.version > after_version:
             yield TrailEntry(recorded=recorded, changes=_changes(before, facts))
-    keeper.close()
+        else:
+            keeper.close()
 
 
 def _state(model: type[M], stream_key: str, moment: int | datetime | None) -> M:
