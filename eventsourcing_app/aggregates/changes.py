@@ -79,6 +79,8 @@ def diff(model: type[M], stream_key: str, *, since: int | datetime, until: int |
 
 def trail(model: type[M], stream_key: str, *, after_version: int, until_version: int | None) -> Iterator[TrailEntry]:
     """Yield the events of an aggregate with what each changed. See ``EventSourcedManager.trail``."""
+    if until_version is not None and until_version <= after_version:
+        return
     state, events = resume(model, stream_key, snapshot_until=after_version, until_version=until_version)
     keeper = Keeper(model)
     facts = _facts(state) if state.version else {}
@@ -93,6 +95,7 @@ def trail(model: type[M], stream_key: str, *, after_version: int, until_version:
             yield TrailEntry(recorded=recorded, changes=_changes(before, facts))
         else:
             keeper.close()
+    keeper.close()
 
 
 def _state(model: type[M], stream_key: str, moment: int | datetime | None) -> M:
