@@ -365,7 +365,7 @@ def test_a_page_takes_the_same_queries_however_many_changed(at: Callable[[int], 
             Counter.objects.perform(counter.pk, Counter.count)
         list(Counter.objects.as_of(NOON))  # the first one keeps snapshots
         paid.append(queries(Counter, NOON))
-    assert paid[0] == paid[1] <= 4
+    assert paid[0] == paid[1] <= 5
     assert StoredSnapshot.objects.count() == 40
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from eventsourcing_app.log.connection import log_connection
@@ -10,16 +9,12 @@ from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
-    from datetime import datetime
+    from collections.abc import Collection, Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 WINDOW = 500
 """Events fetched at a time: large enough to be fast, small enough to be decoded while still in the cache."""
-
-_BEYOND = 2**62
-"""A version that no stream reaches."""
 
 
 def read(
@@ -81,63 +76,13 @@ def read_streams(stream_type: str, *, after_key: str = "", window: int = WINDOW)
     key, version = after_key, 0
     conditions = ["stream_type = %s", "(stream_key, version) > (%s, %s)", "version IS NOT NULL"]
     if after_key:
-        version = _BEYOND
+        version = 2**62
     while True:
         events = _fetch(conditions, [stream_type, key, version], "stream_key, version", window)
         yield from events
         if len(events) < window:
             return
         key, version = events[-1].stream_key, events[-1].version or 0
-
-
-def read_until(
-    stream_type: str, since: Mapping[str, int], *, until_time: datetime, window: int = WINDOW
-) -> Iterator[RecordedEvent]:
-    """Yield, stream after stream, the events of several aggregates of a type, up to the last that was recorded in time.
-
-    ``since`` says with which version of each stream to begin. A stream ends before its first event that was recorded
-    after ``until_time``; what comes after that is not looked at, however much it is. Streams come in the order of the
-    bytes of their keys, each in the order of its versions; a query fetches ``window`` events.
-    """
-    left = dict(sorted(since.items()))
-    while left:
-        events = _fetch_until(stream_type, left, until_time, window)
-        yield from events
-        if len(events) < window:
-            return
-        last = events[-1]
-        left = {key: version for key, version in left.items() if key >= last.stream_key}
-        left[last.stream_key] = (last.version or 0) + 1
-
-
-def _fetch_until(stream_type: str, since: Mapping[str, int], until_time: datetime, limit: int) -> list[RecordedEvent]:
-    connection = log_connection()
-    log = connection.ops.quote_name(StoredEvent._meta.db_table)
-    key = 'CAST(%s AS varchar) COLLATE "C"' if connection.vendor == "postgresql" else "%s"
-    text = "e.{}::text" if connection.vendor == "postgresql" else "e.{}"
-    columns = [text.format(name) if name in ("data", "metadata") else f"e.{name}" for name in COLUMNS]
-    # The first event too late is found by walking on from the first that is wanted, and bounds the walk that reads.
-    sql = f"""
-        WITH wanted (stream_key, since) AS (VALUES {", ".join([f"({key}, CAST(%s AS bigint))"] * len(since))}),
-        bounded AS MATERIALIZED (
-            SELECT stream_key, since, COALESCE((
-                SELECT l.version FROM {log} l
-                WHERE l.stream_type = %s AND l.stream_key = wanted.stream_key AND l.version >= wanted.since
-                  AND l.recorded_at > %s
-                ORDER BY l.version LIMIT 1
-            ), {_BEYOND}) AS late FROM wanted
-        )
-        SELECT {", ".join(columns)} FROM bounded JOIN {log} e
-          ON e.stream_type = %s AND e.stream_key = bounded.stream_key
-         AND e.version >= bounded.since AND e.version < bounded.late
-        ORDER BY e.stream_key, e.version LIMIT {int(limit)}
-    """
-    moment = connection.ops.adapt_datetimefield_value(until_time)
-    params: list[Any] = [*chain.from_iterable(since.items()), stream_type, moment, stream_type]
-    make = FROM_ROW[connection.vendor]
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return [make(row) for row in cursor.fetchall()]
 
 
 def _fetch(conditions: list[str], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
