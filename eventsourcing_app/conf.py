@@ -49,6 +49,9 @@ class Settings:
     RECEIPT_DAYS: int | None = None
     """How old receipts of idempotency keys become before ``expire_receipts`` deletes them; ``None`` keeps them."""
 
+    SNAPSHOT_EVERY: int = 256
+    """A snapshot of an aggregate is kept for every so many versions of it; 0 keeps none, and uses none."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

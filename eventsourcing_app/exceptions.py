@@ -18,6 +18,7 @@
     │   ├── UnknownEventType       (LookupError)        its wire name is not declared here
     │   └── NewerEventVersion                           it was written by newer code
     ├── NoSuchVersion              (LookupError)        an aggregate never had that version
+    ├── PastFilterRefused          (NotSupportedError)  the database cannot choose by what columns held in the past
     ├── IdempotencyError
     │   ├── KeyRefused             (ValueError)         the text cannot be an idempotency key
     │   ├── KeyReused              (ValueError)         the same key came with another request
@@ -32,7 +33,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.db import DatabaseError
+from django.db import DatabaseError, NotSupportedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -192,6 +193,10 @@ class NewerEventVersion(EventUnreadable):
 
 class NoSuchVersion(EventSourcingError, LookupError):
     """The aggregate never had the version that was asked for."""
+
+
+class PastFilterRefused(EventSourcingError, NotSupportedError):
+    """A list of the past was to be filtered, sorted or counted by the database, which knows the columns of now only."""
 
 
 class IdempotencyError(EventSourcingError):

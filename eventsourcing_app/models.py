@@ -6,7 +6,7 @@ from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
-from eventsourcing_app.aggregates.records import StoredReceipt
+from eventsourcing_app.aggregates.records import StoredReceipt, StoredSnapshot
 from eventsourcing_app.log.records import SettledPosition, StoredEvent
 from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
 
@@ -20,6 +20,7 @@ __all__ = [
     "SettledPosition",
     "StoredEvent",
     "StoredReceipt",
+    "StoredSnapshot",
     "Subscription",
     "Wake",
 ]

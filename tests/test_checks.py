@@ -405,6 +405,8 @@ def test_a_field_that_cannot_be_stored_is_an_error(monkeypatch: pytest.MonkeyPat
         ("DISPATCHER", "djano_q"),
         ("LEASE_SECONDS", "60"),
         ("LEASE_SECONDS", 0),
+        ("SNAPSHOT_EVERY", -1),
+        ("SNAPSHOT_EVERY", True),
         ("RETRY_SECONDS", 5),
         ("RETRY_SECONDS", (300.0, 1.0)),
         ("DENIED_METADATA", "iban"),

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
+from django.db import connection
 
 from eventsourcing_app.exceptions import DirectWriteRefused, NoSuchVersion, SpentInstance
 from eventsourcing_app.models import StoredEvent
 from tests.samples.events import MoneyAdded
-from tests.samples.factories import begin_counter, list_book, open_wallet, types
-from tests.samples.models import Book, Counter, Wallet
+from tests.samples.factories import begin_counter, issue_passport, list_book, open_wallet, types
+from tests.samples.models import Book, Counter, Passport, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -212,3 +213,20 @@ def test_more_events_than_a_window_are_folded() -> None:
     assert Counter.objects.at(counter.pk, version=1101).total == 1100
     assert Counter.objects.at(counter.pk, version=501).total == 500
     assert Counter.objects.at(counter.pk, when=datetime.now(UTC) + SECOND).total == 1100
+
+
+# What is no part of it
+
+
+def test_a_column_that_the_database_computes_is_not_taken_from_the_row_of_now() -> None:
+    passport = issue_passport(16)
+    assert Passport.objects.get().sides == 32
+    state = Passport.objects.at(passport.pk, version=1)
+    assert (state.pages, state.sides) == (16, None)
+    assert [state.sides for state, _recorded in Passport.objects.replay(passport.pk)] == [None]
+
+
+def test_a_foreign_key_leads_on_from_the_past() -> None:
+    passport = issue_passport()
+    state = Passport.objects.at(passport.pk, version=1)
+    assert (state.pk, state.holder.name, state._state.db) == (passport.holder_id, "Ada", connection.alias)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
@@ -14,9 +15,14 @@ from django.test.utils import CaptureQueriesContext
 from eventsourcing_app import RecordedEvent, context, publish
 from eventsourcing_app.exceptions import UnknownEventType
 from eventsourcing_app.log.read import read, read_stream, read_streams, read_window
+from eventsourcing_app.log.spans import read_until
 from eventsourcing_app.models import StoredEvent
 from tests.samples.events import MoneyAdded, RateChanged, WalletOpened
 from tests.samples.factories import LOG, begin_counter, list_book, open_wallet, tamper
+from tests.samples.models import Book
+
+if TYPE_CHECKING:
+    from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db
 
@@ -146,3 +152,41 @@ def test_an_older_version_is_upcast_when_read() -> None:
     recorded = next(iter(read()))
     assert (recorded.event.title, recorded.event.subtitle) == ("Emma", "A Novel")  # type: ignore[attr-defined]
     assert recorded.data == {"title": "Emma: A Novel"}
+
+
+# Parts of many streams
+
+
+def test_parts_of_many_streams_are_read_up_to_a_moment(settings: Settings) -> None:
+    now = [datetime(2026, 1, 1, tzinfo=UTC)]
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "CLOCK": lambda: now[0]}
+    books = [list_book(isbn, isbn) for isbn in ("10", "9", "é", "B", "ﬀ", "never asked for")]
+    for number in range(5):
+        now[0] += timedelta(seconds=1)
+        for book in books:
+            Book.objects.perform(book.pk, Book.rename, title=str(number))
+    moment = now[0] - timedelta(seconds=2)  # after the fourth version
+    since = {"é": 1, "9": 3, "10": 4, "ﬀ": 5, "B": 2, "no such": 1}
+    expected = [("10", 4), *[("9", n) for n in (3, 4)], *[("B", n) for n in (2, 3, 4)]]
+    expected += [("é", n) for n in (1, 2, 3, 4)]
+    for window in (1, 2, 3, 4, 100):
+        found = list(read_until("samples.book", since, until_time=moment, window=window))
+        assert [(recorded.stream_key, recorded.version) for recorded in found] == expected
+    everything = read_until("samples.book", since, until_time=now[0] + timedelta(days=1), window=7)
+    assert [recorded.version for recorded in everything] == [4, 5, 6, 3, 4, 5, 6, 2, 3, 4, 5, 6, 1, 2, 3, 4, 5, 6, 5, 6]
+    assert list(read_until("samples.book", since, until_time=moment - timedelta(days=1))) == []
+    assert list(read_until("samples.counter", since, until_time=moment)) == []
+    assert list(read_until("samples.book", {}, until_time=moment)) == []
+
+
+def test_parts_of_many_streams_take_two_queries_whatever_came_after() -> None:
+    counters = [begin_counter() for _ in range(3)]
+    moment = datetime.now(UTC)
+    for counter in counters:
+        for _ in range(400):
+            counter.count()
+        counter.save()
+    with CaptureQueriesContext(connection) as captured:
+        found = list(read_until("samples.counter", {one.stream_key: 1 for one in counters}, until_time=moment))
+    assert [recorded.version for recorded in found] == [1, 1, 1]
+    assert len(captured) == 2

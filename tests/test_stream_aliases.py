@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from django.test import Client
+    from pytest_django import SettingsWrapper
 
 pytestmark = pytest.mark.django_db
 OLDEST, OLD, NEW = "samples.wallet", "samples.purse", "samples.money_box"
@@ -103,6 +104,22 @@ def test_a_stream_is_read_whole_and_in_order_by_either_name(renamed: Wallet, nam
     part = read_stream(name, key, after_version=2, until_version=5, window=window)
     assert [(event.version, event.stream_type) for event in part] == [(3, NEW), (4, OLDEST), (5, NEW)]
     assert list(all_events().of_stream(name, key).values_list("version", flat=True)) == list(range(1, 9))
+
+
+def test_the_past_is_one(renamed: Wallet, settings: SettingsWrapper) -> None:
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "SNAPSHOT_EVERY": 2}
+    for stored in renamed.history():
+        then = Wallet.objects.at(renamed.pk, version=stored.version)
+        for _again in range(2):  # from a snapshot, the second time
+            listed = {wallet.pk: wallet for wallet in Wallet.objects.as_of(stored.recorded_at)}[renamed.pk]
+            assert (listed.version, listed.balance) == (then.version, then.balance)
+            assert Wallet.objects.at(renamed.pk, when=stored.recorded_at).balance == then.balance
+    assert [recorded.version for recorded, _changes in Wallet.objects.trail(renamed.pk)] == list(range(1, 9))
+    assert Wallet.objects.diff(renamed.pk, since=2, until=8).fields["balance"].after == renamed_balance(renamed)
+
+
+def renamed_balance(wallet: Wallet) -> Decimal:
+    return Wallet.objects.get(pk=wallet.pk).balance
 
 
 @pytest.mark.parametrize("name", [OLDEST, NEW])

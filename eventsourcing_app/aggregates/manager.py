@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import inspect
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from django.db import models, transaction
 
+from eventsourcing_app.aggregates.as_of import AsOf
 from eventsourcing_app.aggregates.by_key import is_simple_key, load
+from eventsourcing_app.aggregates.changes import diff, trail
 from eventsourcing_app.aggregates.dispatch import own_command
 from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.keys import stream_key_of
@@ -21,9 +24,9 @@ from eventsourcing_app.log.errors import conflicts_translated
 from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from datetime import datetime
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from eventsourcing_app.aggregates.changes import Diff, TrailEntry
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.recorded import RecordedEvent
 
@@ -131,17 +134,50 @@ class EventSourcedManager(models.Manager[M]):
     def at(self, pk: Any, *, version: int | None = None, when: datetime | None = None) -> M:
         """Return the aggregate as it was after ``version``, or as of ``when``: a read-only instance.
 
-        "As of" means the greatest version such that all up to it were recorded at or before that moment. Raises
-        ``DoesNotExist`` before its first event, ``NoSuchVersion`` beyond its last, ``ValueError`` unless exactly one of
-        ``version`` and ``when`` is given, or for a naive time.
+        "As of" means the greatest version such that all up to it were recorded at or before that moment. For a moment
+        so recent that an open append could still change the answer, ``past_is_final`` of the instance is ``False``.
+        Columns without history hold their defaults, generated ones ``None``.
+
+        Raises ``DoesNotExist`` before its first event, ``NoSuchVersion`` beyond its last, ``ValueError`` unless exactly
+        one of ``version`` and ``when`` is given, or for a naive time.
         """
         if (version is None) == (when is None):
             raise ValueError("at() takes either version=… or when=….")
-        if when is not None and when.tzinfo is None:
-            raise ValueError(f"at(when={when}): the time is naive; give it a time zone.")
-        if version is not None and version < 0:
-            raise ValueError(f"at(version={version}): versions count from 1.")
+        _check_moments("at", version=version, when=when)
         return state_at(self.model, stream_key_of(self.model, pk), version=version, when=when)
+
+    def as_of(
+        self, when: datetime, *, pks: Iterable[Any] | None = None, after: Any = None, limit: int | None = None
+    ) -> AsOf[M]:
+        """Return all aggregates as they were at ``when``, those that existed then: read-only, in the order of the keys.
+
+        The list is made anew whenever it is iterated, in constant memory. ``pks`` restricts it to some aggregates;
+        ``after`` (a key) and ``limit`` cut out a page. The manager's own queryset has no say in it. Raises
+        ``ValueError`` for a naive time or a negative limit.
+        """
+        _check_moments("as_of", when=when)
+        if limit is not None and limit < 0:
+            raise ValueError(f"as_of(limit={limit}): a page has no fewer than 0 aggregates.")
+        return AsOf(self.model, when, pks=pks, after=after, limit=limit)
+
+    def diff(self, pk: Any, *, since: int | datetime, until: int | datetime | None = None) -> Diff:
+        """Return which fields differ between two versions or moments of an aggregate, and how; ``until`` now, if left.
+
+        ``since=0``, or a moment before its first event, means before it existed. Raises ``DoesNotExist``,
+        ``NoSuchVersion``, and ``ValueError`` for a naive time or if ``since`` comes after ``until``.
+        """
+        _check_moments("diff", since=since, until=until)
+        return diff(self.model, stream_key_of(self.model, pk), since=since, until=until)
+
+    def trail(self, pk: Any, *, after_version: int = 0, until_version: int | None = None) -> Iterator[TrailEntry]:
+        """Yield each event of an aggregate with the fields that it changed, before and after, in constant memory.
+
+        The first is that of the version after ``after_version``, the last that of ``until_version``; nothing if there
+        are none. Raises ``ValueError`` for a negative version.
+        """
+        _check_moments("trail", after_version=after_version, until_version=until_version)
+        key = stream_key_of(self.model, pk)
+        return trail(self.model, key, after_version=after_version, until_version=until_version)
 
     def replay(self, pk: Any) -> Iterator[tuple[M, RecordedEvent]]:
         """Replay the history of an aggregate: yield its state after each event, and the event, in constant memory.
@@ -171,6 +207,15 @@ class EventSourcedManager(models.Manager[M]):
         found = rows.using(conf.DATABASE).filter(pk__in=keys).order_by("pk")
         with conflicts_translated(self.model.stream_type, ", ".join(map(str, keys)), expected=None):
             return list(found.select_for_update(no_key=True, of=("self",)))
+
+
+def _check_moments(call: str, **moments: int | datetime | None) -> None:
+    for name, moment in moments.items():
+        if isinstance(moment, datetime):
+            if moment.tzinfo is None:
+                raise ValueError(f"{call}({name}={moment}): the time is naive; give it a time zone.")
+        elif moment is not None and moment < 0:
+            raise ValueError(f"{call}({name}={moment}): versions count from 1.")
 
 
 class Runner(Generic[M]):

@@ -105,8 +105,12 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     states: ``objects.history(pk)``, ``objects.at(pk, …)``."""
     adoption_event: ClassVar[type | None] = None
     """The event with which ``manage.py adopt`` begins the history of rows that are older than it."""
+    snapshot_version: ClassVar[int] = 1
+    """Raise it when past states must be folded anew because of a change that no code of the model shows."""
     position: int | None = None
     """After ``save()``: the position in the log of its last event. Not a column."""
+    past_is_final: bool | None = None
+    """Of a past state: whether no open append can still change it. ``None`` on an instance of now. Not a column."""
 
     id = models.UUIDField(_("id"), primary_key=True, default=uuid7, editable=False)
     version = models.PositiveBigIntegerField(_("version"), default=0, editable=False)
@@ -187,6 +191,7 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         if names is None or names >= _IDENTITY:
             self.__dict__["_recording_"] = Recording.of_loaded(self)
             self.__dict__.pop("position", None)
+            self.__dict__.pop("past_is_final", None)
         else:
             columns = self._meta.concrete_fields
             self._recording.settle(self, only={c.attname for c in columns if c.name in names or c.attname in names})

@@ -20,6 +20,10 @@ def _is_count(value: object) -> bool:
     return type(value) is int and value > 0
 
 
+def _is_count_or_none(value: object) -> bool:
+    return type(value) is int and value >= 0
+
+
 def _is_time(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
 
@@ -42,6 +46,7 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "DISPATCHER": (lambda value: value in _DISPATCHERS, f"one of {', '.join(_DISPATCHERS)}"),
     "LEASE_SECONDS": (_is_time, "a number above 0"),
     "RECEIPT_DAYS": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
+    "SNAPSHOT_EVERY": (_is_count_or_none, "a whole number, or 0"),
     "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"

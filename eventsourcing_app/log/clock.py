@@ -14,7 +14,8 @@ from eventsourcing_app.log.unit import unit_of_writes
 
 logger = logging.getLogger(__name__)
 
-_SKEW = timedelta(seconds=5)
+SKEW = timedelta(seconds=5)
+"""How far apart the clocks of the machines may be that record events, before it is worth a warning."""
 
 
 def now(*, not_before: datetime | None = None) -> datetime:
@@ -47,7 +48,7 @@ def _read(not_before: datetime | None) -> datetime:
     if not_before is None or not_before <= moment:
         return moment
     behind = not_before - moment
-    if behind > _SKEW:
+    if behind > SKEW:
         logger.warning("The clock is %s behind the last event of a stream: is the time of every machine right?", behind)
     # Some microseconds on, and not always the same: what was rolled back must not get its time given again.
     return not_before + timedelta(microseconds=random.randint(1, 999))

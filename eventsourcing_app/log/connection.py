@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -10,6 +11,8 @@ from django.db import connections
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.utils import CursorWrapper
 
@@ -40,3 +43,19 @@ def prepared_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
 def stored_event() -> type[StoredEvent]:
     """Return the model of the log. Asked for by name, so that ``publish`` can be imported before models are."""
     return apps.get_model("eventsourcing_app", "StoredEvent")
+
+
+@contextmanager
+def without_waiting(connection: BaseDatabaseWrapper) -> Iterator[None]:
+    """On SQLite, fail at once with ``OperationalError`` where the block would wait for another writer's transaction."""
+    if connection.vendor != "sqlite":
+        yield
+        return
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA busy_timeout")
+        (timeout,) = cursor.fetchone()
+        cursor.execute("PRAGMA busy_timeout = 0")
+        try:
+            yield
+        finally:
+            cursor.execute(f"PRAGMA busy_timeout = {int(timeout)}")

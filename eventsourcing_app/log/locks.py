@@ -71,6 +71,20 @@ LEFT JOIN (locks JOIN pg_prepared_xacts AS prepared ON prepared.transaction = lo
 ORDER BY 1 DESC NULLS LAST LIMIT 1
 """
 
+# Also those that wait for the lock: they may have read their clock already. The start of a prepared transaction is not
+# kept anywhere, and that of another role's may not be seen: these count, but have no age.
+_APPENDING = """
+WITH appending AS (
+    SELECT DISTINCT virtualtransaction, pid FROM pg_locks
+    WHERE locktype = 'relation' AND relation = to_regclass(%s) AND mode = 'RowExclusiveLock'
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND pid IS DISTINCT FROM pg_backend_pid()
+)
+SELECT current_setting('transaction_isolation'), pg_is_in_recovery(),
+       count(appending.virtualtransaction), count(activity.xact_start), max(clock_timestamp() - activity.xact_start)
+FROM (SELECT) AS one LEFT JOIN appending ON true LEFT JOIN pg_stat_activity AS activity ON activity.pid = appending.pid
+"""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Look:
@@ -197,6 +211,26 @@ def oldest(connection: BaseDatabaseWrapper) -> OpenAppend | None:
         cursor.execute(_OLDEST, [quoted(connection)["log"]])
         row = cursor.fetchone()
     return None if row is None else OpenAppend(age=row[0], pid=row[1], prepared=row[2])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appending:
+    """The transactions of others that have appended, or are about to, as far as they can be told."""
+
+    age: timedelta | None
+    """The time since the first of them began; ``None`` if there is none."""
+    is_known: bool
+    """Whether the age of each is known, and what they commit will be seen by the next statement."""
+
+
+def appending(connection: BaseDatabaseWrapper) -> Appending:
+    """Return how long the oldest transaction that may still add to the log has been open, without the connection's."""
+    with connection.cursor() as cursor:
+        cursor.execute(_APPENDING, [quoted(connection)["log"]])
+        isolation, standby, count, known, age = cursor.fetchone()
+    # A transaction that keeps its snapshot would not see what was committed since.
+    moves_on = isolation == "read committed" or not connection.in_atomic_block
+    return Appending(age=age, is_known=count == known and moves_on and not standby)
 
 
 def _refuse_unsafe(isolation: str, standby: bool) -> None:

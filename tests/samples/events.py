@@ -82,6 +82,27 @@ class ScanFiled:
     pages: int = 0
 
 
+@event("samples.passport_issued")
+class PassportIssued:
+    pages: int
+    photo: str = ""
+
+
+@event("samples.passport_stamped")
+class PassportStamped:
+    country: str
+
+
+@event("samples.passport_lost")
+class PassportLost:
+    pass
+
+
+@event("samples.passport_revoked", ends=True, aliases=("samples.passport_withdrawn",))
+class PassportRevoked:
+    pass
+
+
 class Colour(Enum):
     RED = "red"
     BLUE = "blue"

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from django.db import connection, connections, models, transaction
+from django.db.models.fields.files import FieldFile
 
 from eventsourcing_app.aggregates.rebuild import Drift, rebuild
 from eventsourcing_app.log.append import COPY_FROM
 from eventsourcing_app.log.verify import verify
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from eventsourcing_app.testing import append_only_lifted
-from tests.samples.models import Book, Contract, Counter, Folder, Wallet
+from tests.samples.models import Book, Contract, Counter, Customer, Folder, Passport, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -55,6 +56,40 @@ def begin_counter(by: int = 0) -> Counter:
     counter.begin(by=by)
     counter.save()
     return counter
+
+
+def counter_of(versions: int) -> Counter:
+    """A saved counter that has counted to its version, less one."""
+    counter = Counter()
+    counter.begin()
+    for _ in range(versions - 1):
+        counter.count()
+    counter.save()
+    return counter
+
+
+def issue_passport(pages: int = 32, *, stamps: Sequence[str] = (), photo: str = "a.jpg") -> Passport:
+    """A saved passport of a new customer."""
+    passport = Passport(holder=Customer.objects.create(name="Ada"))
+    passport.issue(pages=pages, photo=photo)
+    for country in stamps:
+        passport.stamp(country)
+    passport.save()
+    return passport
+
+
+def remove_row(instance: EventSourcedModel) -> None:
+    """Delete a row behind the library's back; its history stays."""
+    table, key = instance._meta.db_table, instance._meta.pk
+    value = instance.pk.hex if isinstance(key, models.UUIDField) and connection.vendor == "sqlite" else instance.pk
+    run_sql(f"DELETE FROM {table} WHERE {key.column} = %s", [value])
+
+
+def values_of(state: EventSourcedModel) -> dict[str, tuple[type, Any]]:
+    """Every column of an instance, with the type of its value; a file counts by its name."""
+    values = {field.attname: getattr(state, field.attname) for field in state._meta.concrete_fields}
+    values = {name: value.name if isinstance(value, FieldFile) else value for name, value in values.items()}
+    return {name: (type(value), value) for name, value in values.items()}
 
 
 def add(wallet: Wallet, times: int = 1) -> Wallet:
@@ -111,7 +146,9 @@ def faults() -> dict[int, str]:
 
 def drifts() -> list[Drift]:
     """Every row of the samples that is not what its history says."""
-    return [drift for model in (Wallet, Book, Counter, Contract, Folder) for drift in rebuild(model, check=True)]
+    return [
+        drift for model in (Wallet, Book, Counter, Contract, Folder, Passport) for drift in rebuild(model, check=True)
+    ]
 
 
 def change_row(model: type[models.Model], pk: Any, **values: Any) -> None:

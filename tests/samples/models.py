@@ -20,6 +20,10 @@ from tests.samples.events import (
     MoneyAdded,
     MoneyTaken,
     NeverApplied,
+    PassportIssued,
+    PassportLost,
+    PassportRevoked,
+    PassportStamped,
     RateChanged,
     ScanFiled,
     WalletClosed,
@@ -242,6 +246,60 @@ class Folder(EventSourcedModel):
     @applies(Counted)
     def _counted(self, event: Counted) -> None:
         self.counts[event.by] = self.counts.get(event.by, 0) + 1
+
+
+class Passport(EventSourcedModel):
+    """Its key is a foreign key, its status a member of an enumeration, and the database computes a column of it."""
+
+    class Status(models.TextChoices):
+        VALID = "valid"
+        LOST = "lost"
+        REVOKED = "revoked"
+
+    stream_type = "samples.passport"
+
+    holder = models.OneToOneField(Customer, on_delete=models.PROTECT, primary_key=True, related_name="passport")
+    pages = models.IntegerField(default=0)
+    stamps = models.JSONField(default=dict)
+    photo = models.FileField(blank=True, default="")
+    status = models.CharField(max_length=10, choices=Status.choices, default=Status.VALID)
+    sides = models.GeneratedField(expression=models.F("pages") * 2, output_field=models.IntegerField(), db_persist=True)
+
+    @command(creates=True)
+    def issue(self, pages: int, photo: str = "") -> None:
+        """Issue a passport."""
+        self.record(PassportIssued(pages=pages, photo=photo))
+
+    @command
+    def stamp(self, country: str) -> None:
+        """Stamp it at a border."""
+        self.record(PassportStamped(country=country))
+
+    @command
+    def lose(self) -> None:
+        """Report it lost."""
+        self.record(PassportLost())
+
+    @command
+    def revoke(self) -> None:
+        """Revoke it for good."""
+        self.record(PassportRevoked())
+
+    @applies(PassportIssued)
+    def _issued(self, event: PassportIssued) -> None:
+        self.pages, self.photo = event.pages, event.photo
+
+    @applies(PassportStamped)
+    def _stamped(self, event: PassportStamped) -> None:
+        self.stamps[event.country] = self.stamps.get(event.country, 0) + 1
+
+    @applies(PassportLost)
+    def _lost(self, event: PassportLost) -> None:
+        self.status = self.Status.LOST
+
+    @applies(PassportRevoked)
+    def _revoked(self, event: PassportRevoked) -> None:
+        self.status = self.Status.REVOKED
 
 
 class OwnerTotal(models.Model):

@@ -1,0 +1,117 @@
+"""What events changed, field by field: between two versions or moments, and by each event of a history."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from eventsourcing_app.aggregates.history import fold_onto, resume, state_at
+from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.aggregates.snapshots import Keeper, value_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.recorded import RecordedEvent
+
+M = TypeVar("M", bound="EventSourcedModel")
+
+_BOOKKEEPING = frozenset({"version", "changed_at"})
+"""They change with every event."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What became of one field. Before an aggregate existed its fields were ``None``.
+
+    Values are those of the column: of a file its name, of a foreign key the key.
+    """
+
+    before: Any
+    after: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diff:
+    """What changed in an aggregate between two of its versions."""
+
+    pk: Any
+    since: int
+    """The version before; 0 if it did not exist yet."""
+    until: int
+    """The version after."""
+    changes: dict[str, Change]
+    """The fields that differ, by name; only the outcome counts, not what was changed and changed back."""
+    is_final: bool
+    """Whether no open append can still give another answer to the same question."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrailEntry:
+    """An event of an aggregate, and what it changed."""
+
+    recorded: RecordedEvent
+    changes: dict[str, Change]
+    """The fields that it changed, by name."""
+
+
+def diff(model: type[M], stream_key: str, *, since: int | datetime, until: int | datetime | None) -> Diff:
+    """Return what changed between two versions or moments. See ``EventSourcedManager.diff``."""
+    after = _state(model, stream_key, until)
+    try:
+        before = None if since == 0 else _state(model, stream_key, since)
+    except model.DoesNotExist:  # it exists after, so it did not yet at that moment
+        before = None
+    first = 0 if before is None else before.version
+    if first > after.version:
+        raise ValueError(f"diff(since={since}, until={until}): version {first} comes after version {after.version}.")
+    return Diff(
+        pk=after.pk,
+        since=first,
+        until=after.version,
+        changes=_changes(_facts(before), _facts(after)),
+        is_final=bool(after.past_is_final) and (before is None or bool(before.past_is_final)),
+    )
+
+
+def trail(model: type[M], stream_key: str, *, after_version: int, until_version: int | None) -> Iterator[TrailEntry]:
+    """Yield the events of an aggregate with what each changed. See ``EventSourcedManager.trail``."""
+    if until_version is not None and until_version <= after_version:
+        return
+    state, events = resume(model, stream_key, snapshot_until=after_version, until_version=until_version)
+    keeper = Keeper(model)
+    facts = _facts(state) if state.version else {}
+    for recorded in events:
+        fold_onto(state, recorded)
+        if state.version <= after_version:  # of what comes after it there may be snapshots already
+            keeper.passed(state, recorded)
+        if state.version < after_version:
+            continue
+        before, facts = facts, _facts(state)
+        if state.version > after_version:
+            yield TrailEntry(recorded=recorded, changes=_changes(before, facts))
+        else:
+            keeper.close()
+    keeper.close()
+
+
+def _state(model: type[M], stream_key: str, moment: int | datetime | None) -> M:
+    if isinstance(moment, datetime):
+        return state_at(model, stream_key, when=moment)
+    return state_at(model, stream_key, version=moment)
+
+
+def _facts(state: EventSourcedModel | None) -> dict[str, Any]:
+    if state is None:
+        return {}
+    fields = [field for field in history_fields(type(state)) if field.name not in _BOOKKEEPING]
+    # Copies: the state moves on, and @applies methods may change what is in a column of JSON.
+    return {field.name: deepcopy(value_of(state, field)) for field in fields}
+
+
+def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Change]:
+    pairs = {name: Change(before.get(name), value) for name, value in after.items()}
+    return {name: change for name, change in pairs.items() if change.before != change.after}
