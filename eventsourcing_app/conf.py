@@ -46,6 +46,9 @@ class Settings:
     RETRY_SECONDS: tuple[float, float] = (1.0, 300.0)
     """First and longest wait before a failed handler is tried again; doubled each time, with full jitter."""
 
+    REBUILD_AT_MIGRATE: bool = True
+    """Whether ``migrate`` rebuilds the models that a migration has marked. If not, ``manage.py rebuild`` does."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

@@ -187,9 +187,10 @@ def counts(run: RebuildRun) -> Counts:
 def finish(run: RebuildRun) -> Counts:
     """End a run whose parts are all finished: keep its counts, drop its parts, and the mark that it has answered."""
     done = counts(run)
+    refused = stored(RebuildFinding).filter(part__run=run).exclude(refusal="").exists()
     with transaction.atomic(using=conf.DATABASE):
         stored(RebuildPart).filter(run=run).delete()
         stored(RebuildRun).filter(pk=run.pk).update(finished_at=timezone.now(), **done._asdict())
-        if run.due is not None and not run.check_only:
+        if run.due is not None and not run.check_only and not refused:
             stored(DueRebuild).filter(model=run.model, marked_at=run.due).delete()
     return done

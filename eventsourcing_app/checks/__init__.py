@@ -18,6 +18,7 @@ from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.checks.declarations import check_declarations
 from eventsourcing_app.checks.models import check_models
 from eventsourcing_app.checks.queue import check_queue
+from eventsourcing_app.checks.rebuilds import check_rebuilds
 from eventsourcing_app.checks.routing import check_routing
 from eventsourcing_app.checks.settings import check_settings
 
@@ -27,5 +28,6 @@ TAG = "eventsourcing"
 def register_checks() -> None:
     """Register every check; called once, when the apps are ready."""
     checks.register(check_log_database, checks.Tags.database, TAG)
+    checks.register(check_rebuilds, checks.Tags.database, TAG)
     for check in (check_settings, check_declarations, check_models, check_queue, check_routing):
         checks.register(check, TAG)

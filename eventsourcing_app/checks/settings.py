@@ -42,6 +42,7 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "DISPATCHER": (lambda value: value in _DISPATCHERS, f"one of {', '.join(_DISPATCHERS)}"),
     "LEASE_SECONDS": (_is_time, "a number above 0"),
     "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),
+    "REBUILD_AT_MIGRATE": (lambda value: isinstance(value, bool), "True or False"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
 
