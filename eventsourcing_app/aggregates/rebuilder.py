@@ -180,6 +180,7 @@ def _in_processes(work: _Work, count: int, ears: Ears, stop: Callable[[], bool])
     with Workers(work.run.model, check=work.run.check_only, count=count) as workers:
         while work.waiting or workers.busy or not work.progress.whole:
             if stop():
+                ears.note("Stopping…")
                 return False
             work.plan()
             while work.waiting and workers.free:

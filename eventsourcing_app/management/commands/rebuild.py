@@ -80,7 +80,7 @@ class Command(BaseCommand):
         with self._stoppable():
             for model in found:
                 counts = self._sample(model, sample) if sample else self._rebuild(model, processes, options["restart"])
-                if self._signal or counts is None:
+                if counts is None:
                     raise CommandError(
                         "Stopped. What is finished is stored: run it again to go on.", returncode=128 + self._signal
                     )
