@@ -191,6 +191,14 @@ def finish(run: RebuildRun) -> Counts:
     with transaction.atomic(using=conf.DATABASE):
         stored(RebuildPart).filter(run=run).delete()
         stored(RebuildRun).filter(pk=run.pk).update(finished_at=timezone.now(), **done._asdict())
-        if run.due is not None and not run.check_only and not refused:
-            stored(DueRebuild).filter(model=run.model, marked_at=run.due).delete()
+        if not run.check_only and not refused:
+            _answer(run)
     return done
+
+
+def _answer(run: RebuildRun) -> None:
+    # Compared here: SQLite keeps times as text, and a migration has written it in SQL. A mark that was renewed
+    # meanwhile is another one.
+    for mark in stored(DueRebuild).filter(model=run.model).select_for_update():
+        if mark.marked_at == run.due:
+            mark.delete()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.migrations.operations.base import Operation, OperationCategory
+from django.db.migrations.operations.fields import FieldOperation
 
 from eventsourcing_app.conf import conf
 
@@ -95,7 +96,7 @@ class RebuildState(Operation):
         return name.lower() == self.model_name.lower()
 
     def reduce(self, operation: Operation, app_label: str) -> bool | list[Operation]:
-        """Two marks of a model are one."""
+        """Two marks of a model are one, whatever happens to its fields between them."""
         if isinstance(operation, RebuildState) and operation.references_model(self.model_name, app_label):
             return [operation]
-        return super().reduce(operation, app_label)
+        return super().reduce(operation, app_label) or isinstance(operation, FieldOperation)
