@@ -387,6 +387,6 @@ def test_it_describes_itself_and_survives_being_written() -> None:
 def test_two_marks_of_a_model_are_one_when_migrations_are_squashed() -> None:
     add = AddField("entry", "title", models.TextField(default=""))
     given = [RebuildState("Entry"), add, RebuildState("entry"), RebuildState("Other")]
-    squashed = MigrationOptimizer().optimize(given, "library")  # type: ignore[arg-type]
+    squashed = MigrationOptimizer().optimize(given, "library")
     found = [type(operation).__name__ for operation in squashed]
     assert (found.count("RebuildState"), found.count("AddField")) == (2, 1)

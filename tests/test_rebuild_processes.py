@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -259,5 +260,5 @@ def test_a_second_rebuild_of_a_model_is_refused_until_the_first_has_ended(scene:
 
 
 def test_what_no_other_process_could_see_is_rebuilt_in_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rebuilder.multiprocessing.current_process(), "_config", {"daemon": True})
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
     assert rebuilder._processes(4, check=True) == 1
