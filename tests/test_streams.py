@@ -16,10 +16,14 @@ from tests.samples.models import Book
 pytestmark = pytest.mark.django_db
 
 
+KEYS = ("B", "é", "B!", "é0", "B0", "é00")
+"""Their bytes are in another order than their letters in most languages, and one begins like the other."""
+
+
 def books(*lengths: int) -> list[str]:
     """Books of so many events each, between wallets; their keys, in order."""
     for number, length in enumerate(lengths):
-        book = list_book(isbn=f"é{number}" if number % 2 else f"B{number}")
+        book = list_book(isbn=KEYS[number])
         for _ in range(length - 1):
             book.rename("x")
         if length > 1:
@@ -30,7 +34,7 @@ def books(*lengths: int) -> list[str]:
 
 def test_windows_hold_every_event_once_in_the_order_of_keys_and_versions() -> None:
     books(1, 2 * WINDOW, 3)
-    for after, until in (("", None), ("B0", None), ("", "B2"), ("B0", "é1"), ("é1", None), ("é9", None)):
+    for after, until in (("", None), ("B", None), ("", "B!"), ("B", "é"), ("é", None), ("é9", None)):
         given = [row for window in windows("samples.book", after_key=after, until_key=until) for row in window]
         expected = [
             (
@@ -41,8 +45,8 @@ def test_windows_hold_every_event_once_in_the_order_of_keys_and_versions() -> No
             if until is None or each.stream_key.encode() <= until.encode()
         ]
         assert given == expected
-    ((first, *_),) = windows("samples.book", after_key="B2", after_version=1, until_key="B2")
-    assert first[:2] == ("B2", 2)
+    ((first, *_),) = windows("samples.book", after_key="B!", after_version=1, until_key="B!")
+    assert first[:2] == ("B!", 2)
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])
