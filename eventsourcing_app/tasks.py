@@ -65,8 +65,8 @@ def sweep() -> str:
 def check_drift(model: str, sample: int = 100) -> str:
     """Compare a random sample of a model's rows with their history, on a schedule: ``("bank.Account", 200)``.
 
-    Each row that differs is logged. Raises ``StateDrifted`` then, so that the task counts as failed; ``LookupError`` or
-    ``TypeError`` if there is no event-sourced model of that name.
+    Each row that differs is logged. Raises ``StateDrifted`` then, so that the task counts as failed; ``LookupError``,
+    ``ValueError`` or ``TypeError`` if there is no event-sourced model of that name.
     """
     found, seen = event_sourced(model), Rebuilt()
     drifts = list(check_sample(found, size=sample, seen=seen))

@@ -14,9 +14,7 @@ from eventsourcing_app.aggregates.drift import Drift, drifts, rows
 from eventsourcing_app.aggregates.fold import fold
 from eventsourcing_app.aggregates.history import blank
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.conf import conf
-from eventsourcing_app.log.records import StoredEvent
-from eventsourcing_app.log.streams import sample, windows
+from eventsourcing_app.log.streams import sample, windows, with_history
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -102,7 +100,7 @@ def rows_without_history(
         keys = [stream_key_of(model, pk) for pk in page.values_list("pk", flat=True)[:_PAGE]]
         if not keys:
             return
-        known = _with_history(model, keys)
+        known = with_history(model.stream_type, keys)
         for key in keys:
             if key not in known:
                 drift = Drift(pk=blank(model, key).pk, fields={}, version=None, position=None, problem="unknown")
@@ -148,10 +146,3 @@ def _counted(events: Iterable[list[Row]], seen: Rebuilt, stop: Callable[[], bool
 def _pages(items: Iterator[T], size: int) -> Iterator[list[T]]:
     while page := list(islice(items, size)):
         yield page
-
-
-def _with_history(model: type[EventSourcedModel], keys: list[str]) -> set[str]:
-    first = StoredEvent.objects.using(conf.DATABASE).filter(
-        stream_type=model.stream_type, stream_key__in=keys, version=1
-    )
-    return set(first.values_list("stream_key", flat=True))

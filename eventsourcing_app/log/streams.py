@@ -96,6 +96,14 @@ def part(stream_type: str, *, after_key: str, size: int) -> Part | None:
     return Part(key, size + newest - version)
 
 
+def with_history(stream_type: str, keys: Sequence[str]) -> set[str]:
+    """Return those of ``keys`` that name a stream of the type."""
+    conditions, params = _of_type(stream_type)
+    places = ", ".join(["%s"] * len(keys))
+    sql = f"SELECT stream_key FROM {_log()} WHERE {conditions} AND stream_key IN ({places}) AND version = 1"
+    return {key for (key,) in _fetch(sql, [*params, *keys])}
+
+
 def sample(stream_type: str, *, size: int | None = None, share: float | None = None) -> list[str]:
     """Pick streams at random, each with the same chance, without reading the log: ``size`` of them, or a ``share``.
 
