@@ -21,17 +21,22 @@ from django.db import models
 from eventsourcing_app.aggregates import rebuilder
 from eventsourcing_app.models import RebuildFinding, RebuildPart, RebuildRun
 from tests.conftest import ROOT
-from tests.reactions_sample.scene import until
+from tests.reactions_sample import scene as reactions
 from tests.samples.factories import open_wallet
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WALLETS, SPECIAL = 60, 30
 """Enough for a dozen parts; the one at which something happens is in the middle."""
+
+
+def until(reached: Callable[[], object], *, what: str) -> None:
+    """Wait for what a process does that may have to start others, each with a Django of its own."""
+    reactions.until(reached, seconds=60, what=what)
 
 
 class Scene:
@@ -147,7 +152,7 @@ def assert_all_told_once(scene: Scene) -> None:
 
 @pytest.mark.parametrize("processes", [1, 2])
 def test_every_aggregate_is_gone_through_once(scene: Scene, processes: int) -> None:
-    assert scene.start("--check", "--processes", str(processes)).wait(60) == 0
+    assert scene.start("--check", "--processes", str(processes)).wait(90) == 0
     assert scene.folded() == Counter(OWNERS)
     assert scene.told() == [
         {
@@ -170,7 +175,7 @@ def test_what_a_killed_worker_was_at_is_done_by_another(scene: Scene, check: boo
     assert worker != child.pid
     os.kill(worker, signal.SIGKILL)
     scene.open_gate()
-    assert child.wait(60) == check  # a difference that is only found is a failure
+    assert child.wait(90) == check  # a difference that is only found is a failure
     assert "A worker ended with exit code -9; its part is done again." in scene.output()
     assert set(scene.folded()) == OWNERS
     assert_all_told_once(scene)
@@ -188,7 +193,7 @@ def test_a_rebuild_that_was_killed_goes_on_where_it_was(scene: Scene, processes:
     scene.open_gate()
     before = scene.folded()
     assert scene.unfinished() >= 1
-    assert scene.start(*options).wait(60) == 0
+    assert scene.start(*options).wait(90) == 0
     assert "Going on with the rebuild that was begun at" in scene.output()
     after = scene.folded()
     assert set(after) == OWNERS
@@ -206,7 +211,7 @@ def test_workers_whose_parent_was_killed_end_and_what_they_had_repaired_is_told(
     scene.open_gate()
     until(lambda: is_gone(waiting), what="its workers end too")
     assert RebuildFinding.objects.count() == WALLETS
-    assert scene.start("--processes", "2").wait(60) == 0
+    assert scene.start("--processes", "2").wait(90) == 0
     assert is_right()
     assert_all_told_once(scene)
 
@@ -223,25 +228,25 @@ def test_a_signal_ends_it_in_order_and_it_goes_on_later(scene: Scene, number: si
     if processes > 1:
         until(lambda: "Stopping" in scene.output(), what="it takes notice")
     scene.open_gate()
-    assert child.wait(60) == 128 + number
+    assert child.wait(90) == 128 + number
     assert "Stopped." in scene.output()
     assert "Traceback" not in scene.output()
     assert is_gone(waiting)
-    assert scene.start("--processes", str(processes)).wait(60) == 0
+    assert scene.start("--processes", str(processes)).wait(90) == 0
     assert is_right()
     assert_all_told_once(scene)
 
 
 def test_an_error_in_a_worker_is_told_with_its_place(scene: Scene) -> None:
-    assert scene.start("--processes", "2", REBUILD_WHAT="fail").wait(60) == 1
+    assert scene.start("--processes", "2", REBUILD_WHAT="fail").wait(90) == 1
     key = Wallet.objects.get(owner="special").pk
     for part in ("Traceback (most recent call last)", "ValueError: no such owner", f"samples.wallet {key}, version 1"):
         assert part in scene.output()
-    assert scene.start("--processes", "2").wait(60) == 0, "once it is mended, it goes on"
+    assert scene.start("--processes", "2").wait(90) == 0, "once it is mended, it goes on"
 
 
 def test_a_part_that_ends_each_of_its_workers_ends_the_rebuild(scene: Scene) -> None:
-    assert scene.start("--processes", "2", REBUILD_WHAT="die").wait(60) == 1
+    assert scene.start("--processes", "2", REBUILD_WHAT="die").wait(90) == 1
     assert "failed 3 times. Its worker ended with exit code -9." in scene.output()
 
 
