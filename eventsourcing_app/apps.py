@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from django.apps import AppConfig, apps
+from django.core.management.base import OutputWrapper
 from django.db import connections
 from django.db.models.signals import post_migrate
 from django.utils.module_loading import autodiscover_modules, import_string
@@ -29,6 +31,7 @@ class EventSourcingConfig(AppConfig):
         log_grew.connect(import_string("eventsourcing_app.subscriptions.wake.request"), dispatch_uid=self.name)
         post_migrate.connect(_schedule_sweep, dispatch_uid=f"{self.name}.sweep")
         post_migrate.connect(_define_subscriptions, sender=self, dispatch_uid=f"{self.name}.subscriptions")
+        post_migrate.connect(_rebuild_due, sender=self, dispatch_uid=f"{self.name}.rebuilds")
 
 
 def _define_subscriptions(using: str, **_signal: Any) -> None:
@@ -37,6 +40,18 @@ def _define_subscriptions(using: str, **_signal: Any) -> None:
     if using == conf.DATABASE and subscriptions in connections[using].introspection.table_names():
         registry = import_string("eventsourcing_app.subscriptions.registry.registry")
         import_string("eventsourcing_app.subscriptions.claim.define")(registry.all())
+
+
+def _rebuild_due(using: str, verbosity: int, stdout: OutputWrapper | None = None, **_signal: Any) -> None:
+    """When every migration has been applied: what migrations have marked is rebuilt with the code of today."""
+    if using == conf.DATABASE:
+        out = stdout or OutputWrapper(sys.stdout)
+        say = out.write if verbosity > 0 else _say_nothing
+        import_string("eventsourcing_app.aggregates.due.rebuild_due")(say)
+
+
+def _say_nothing(_text: str) -> None:
+    """For ``migrate --verbosity 0``."""
 
 
 def _schedule_sweep(app_config: AppConfig, using: str, **_signal: Any) -> None:

@@ -52,6 +52,9 @@ class Settings:
     SNAPSHOT_EVERY: int = 256
     """A snapshot of an aggregate is kept for every so many versions of it; 0 keeps none, and uses none."""
 
+    REBUILD_AT_MIGRATE: bool = True
+    """Whether ``migrate`` rebuilds the models that a migration has marked. If not, ``manage.py rebuild`` does."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

@@ -23,6 +23,9 @@
     │   ├── KeyRefused             (ValueError)         the text cannot be an idempotency key
     │   ├── KeyReused              (ValueError)         the same key came with another request
     │   └── KeyInFlight            (RuntimeError)       the first request with this key is still running
+    ├── StateDrifted               (RuntimeError)       rows are not what their history says
+    ├── RebuildFailed              (RuntimeError)       a rebuild could not go on
+    │   └── RebuildRunning                              another rebuild of the model is under way
     └── LogUnsafe                  (ImproperlyConfigured)  the log cannot be read or written safely as configured
 
 Messages say what was refused, why, and what to call instead; the facts are attributes.
@@ -213,6 +216,18 @@ class KeyReused(IdempotencyError, ValueError):
 
 class KeyInFlight(IdempotencyError, RuntimeError):
     """The first request with this key has not finished. Try again shortly."""
+
+
+class StateDrifted(EventSourcingError, RuntimeError):
+    """Rows are not what their history says: something has changed them without an event."""
+
+
+class RebuildFailed(EventSourcingError, RuntimeError):
+    """A rebuild could not go on: an event that cannot be applied, or a worker that dies again and again."""
+
+
+class RebuildRunning(RebuildFailed):
+    """Another rebuild of the same model is under way."""
 
 
 class LogUnsafe(EventSourcingError, ImproperlyConfigured):

@@ -5,16 +5,21 @@ from __future__ import annotations
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
+from eventsourcing_app.aggregates.rebuild_records import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
 from eventsourcing_app.aggregates.records import StoredReceipt, StoredSnapshot
 from eventsourcing_app.log.records import SettledPosition, StoredEvent
 from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
 
 __all__ = [
+    "DueRebuild",
     "EventSourcedManager",
     "EventSourcedModel",
     "EventSourcedQuerySet",
     "FlowReceipt",
+    "RebuildFinding",
+    "RebuildPart",
+    "RebuildRun",
     "Receipt",
     "Segment",
     "SettledPosition",

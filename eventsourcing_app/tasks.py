@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.db import transaction
 from django_q.conf import Conf
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
+from eventsourcing_app.aggregates.named import event_sourced
+from eventsourcing_app.aggregates.rebuild import Rebuilt, check_sample
 from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import StateDrifted
 from eventsourcing_app.subscriptions import wake
 from eventsourcing_app.subscriptions.drain import drain as drain_subscriptions
+
+logger = logging.getLogger("eventsourcing_app.rebuild")
 
 DRAIN_SECONDS = 20.0
 """A task ends after this time and asks for the next one; less than the cluster's ``timeout``."""
@@ -53,6 +60,25 @@ def sweep() -> str:
     if not drained.finished:
         enqueue_drain()
     return f"{drained.handled} handled, {len(drained.errors)} failed"
+
+
+def check_drift(model: str, sample: int = 100) -> str:
+    """Compare a random sample of a model's rows with their history, on a schedule: ``("bank.Account", 200)``.
+
+    Each row that differs is logged. Raises ``StateDrifted`` then, so that the task counts as failed; ``LookupError``,
+    ``ValueError`` or ``TypeError`` if there is no event-sourced model of that name.
+    """
+    found, seen = event_sourced(model), Rebuilt()
+    drifts = list(check_sample(found, size=sample, seen=seen))
+    for drift in drifts:
+        names = ", ".join(drift.fields) or drift.problem
+        logger.error("%s %s is not what its history says: %s (event #%s)", model, drift.pk, names, drift.position)
+    if drifts:
+        raise StateDrifted(
+            f"{len(drifts)} of {seen.aggregates} rows of {model} are not what their history says. Run manage.py "
+            f"rebuild {model} --check to see all of them, and without --check to repair them."
+        )
+    return f"{seen.aggregates} aggregates, {seen.events} events: 0 differ"
 
 
 def schedule_sweep(using: str) -> None:

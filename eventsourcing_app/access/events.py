@@ -14,7 +14,7 @@ from django.db.models import Q
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.events.registry import registry
-from eventsourcing_app.log.streams import names_of
+from eventsourcing_app.log.names import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -21,8 +21,8 @@ from eventsourcing_app.admin.filters import (
 from eventsourcing_app.admin.keyset import KeysetChangeList
 from eventsourcing_app.admin.presentation import NOTHING, Links, breakable, brief, pretty, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.records import StoredEvent
-from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from django.db.models import Model

@@ -20,7 +20,7 @@ from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import NewEvent, append
 from eventsourcing_app.log.connection import stored_event
 from eventsourcing_app.log.errors import conflicts_translated
-from eventsourcing_app.log.streams import names_of
+from eventsourcing_app.log.names import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

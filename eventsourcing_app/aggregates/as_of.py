@@ -23,9 +23,9 @@ from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.exceptions import PastFilterRefused
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.horizon import is_final
+from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.records import StoredEvent
 from eventsourcing_app.log.spans import read_until
-from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -16,7 +16,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.exceptions import StreamEnded
 from eventsourcing_app.log.connection import log_connection, stored_event
-from eventsourcing_app.log.streams import names_of
+from eventsourcing_app.log.names import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -14,10 +14,11 @@ from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models
 
 from eventsourcing_app.aggregates.dispatch import method_for
+from eventsourcing_app.aggregates.drift import differences
 from eventsourcing_app.aggregates.history import blank
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.opening_code import code_of, stated_fields
-from eventsourcing_app.aggregates.rebuild import differences
+from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.events.codec import decode, encode, problems
 from eventsourcing_app.events.declare import declaration_of, field_types, unwrapped
 from eventsourcing_app.events.registry import registry
@@ -103,7 +104,7 @@ class Opening:
         try:
             state._apply(event)
             state.version, state.changed_at = row.version, row.changed_at  # are what adopting changes
-            return differences(row, state)
+            return differences(state, [getattr(row, field.attname) for field in history_fields(type(row))])
         except (ValidationError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             method = method_for(self.model, type(event))
             raise self._refused(row, f"{method}() makes no state of its event: {error!r}.") from error

@@ -21,6 +21,7 @@ from eventsourcing_app.checks.declarations import check_declarations
 from eventsourcing_app.checks.histories import check_histories
 from eventsourcing_app.checks.models import check_models
 from eventsourcing_app.checks.queue import check_queue
+from eventsourcing_app.checks.rebuilds import check_rebuilds
 from eventsourcing_app.checks.routing import check_routing
 from eventsourcing_app.checks.settings import check_settings
 
@@ -29,7 +30,7 @@ TAG = "eventsourcing"
 
 def register_checks() -> None:
     """Register every check; called once, when the apps are ready."""
-    for check in (check_log_database, check_histories):
+    for check in (check_log_database, check_histories, check_rebuilds):
         checks.register(check, checks.Tags.database, TAG)
     for check in (check_settings, check_declarations, check_models, check_admin, check_queue, check_routing):
         checks.register(check, TAG)

@@ -48,6 +48,7 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "RECEIPT_DAYS": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
     "SNAPSHOT_EVERY": (_is_count_or_none, "a whole number, or 0"),
     "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),
+    "REBUILD_AT_MIGRATE": (lambda value: isinstance(value, bool), "True or False"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
 

@@ -11,7 +11,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import AppendOnly
 from eventsourcing_app.log.columns import ByteOrderedCharField, CanonicalJSONField, TimeIndex
 from eventsourcing_app.log.errors import STREAM_VERSION
-from eventsourcing_app.log.streams import names_of
+from eventsourcing_app.log.names import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.read import WINDOW
 from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
-from eventsourcing_app.log.streams import names_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from eventsourcing_app.events import canonical
 from eventsourcing_app.log.connection import log_connection, stored_event
 from eventsourcing_app.log.fingerprint import envelope, fingerprint
+from eventsourcing_app.log.names import renamed
 from eventsourcing_app.log.read import WINDOW, read_window
-from eventsourcing_app.log.streams import renamed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -1,4 +1,5 @@
-"""Migration operations. ``MakeAppendOnly`` lets rows of a table be added, and never changed or removed, by triggers.
+"""Migration operations. ``MakeAppendOnly`` lets rows of a table be added, and never changed or removed, by triggers;
+``RebuildState``, from its own file, lets rows be rebuilt after their columns changed.
 
 The SQL of a version is frozen: a migration that has been published keeps doing what it did.
 """
@@ -22,6 +23,7 @@ from eventsourcing_app.operations.append_only_sql import (
     TRIGGER,
     TRIGGER_TYPES,
 )
+from eventsourcing_app.operations.rebuild_state import RebuildState
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.backends.base.schema import BaseDatabaseSchemaEditor
     from django.db.migrations.state import ProjectState
+
+
+__all__ = ["PROTECTED", "MakeAppendOnly", "RebuildState", "protect", "triggers_missing"]
 
 
 class MakeAppendOnly(Operation):

@@ -12,7 +12,8 @@ import pytest
 from django.db import connection, connections, models, transaction
 from django.db.models.fields.files import FieldFile
 
-from eventsourcing_app.aggregates.rebuild import Drift, rebuild
+from eventsourcing_app.aggregates.drift import Drift
+from eventsourcing_app.aggregates.rebuild import rebuild
 from eventsourcing_app.log.append import COPY_FROM
 from eventsourcing_app.log.verify import verify
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
@@ -154,6 +155,12 @@ def drifts() -> list[Drift]:
 def change_row(model: type[models.Model], pk: Any, **values: Any) -> None:
     """Change a row behind the library's back."""
     assert models.QuerySet(model).filter(pk=pk).update(**values) == 1
+
+
+def insert_rows(*isbns: str) -> None:
+    """Books without a history."""
+    rows: models.QuerySet[Any] = models.QuerySet(Book)
+    rows.bulk_create([Book(isbn=isbn) for isbn in isbns])
 
 
 @contextmanager

@@ -1,0 +1,191 @@
+"""Rows that are not what their history says: found, looked at again under the row's lock, repaired.
+
+A write at the same time is never taken for a difference: what differs at first sight is compared once more while
+nobody else can write it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from django.db import DataError, IntegrityError, models, transaction
+
+from eventsourcing_app.aggregates.ends import has_row
+from eventsourcing_app.aggregates.fold import fold_on
+from eventsourcing_app.aggregates.history import blank, fold_onto
+from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.conf import conf
+from eventsourcing_app.log.read import read_stream
+from eventsourcing_app.log.streams import windows
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.recorded import RecordedEvent
+
+    Values = tuple[Any, ...]
+    """What a row holds, in the order of ``history_fields``."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drift:
+    """A row that is not what its history says."""
+
+    pk: Any
+    fields: dict[str, tuple[Any, Any]]
+    """For each field that differs: its value in the row, and its value by history. Empty if the row is missing."""
+    version: int | None
+    """The first version from which on history and row differ; ``None`` for a row without history."""
+    position: int | None
+    """The position of that event."""
+    type: str = ""
+    """Its wire name."""
+    problem: str
+    """``differs``, ``missing`` (history without a row), ``left over`` (the row of an aggregate that has ended and whose
+    model removes it then) or ``unknown`` (a row without history)."""
+    refusal: str = ""
+    """Why the database did not take the repair; empty if it did, or if nothing was to be repaired."""
+
+
+def _ignore(_drift: Drift) -> None:
+    """Keep nothing."""
+
+
+def drifts(
+    states: Sequence[EventSourcedModel], *, check: bool, keep: Callable[[Drift], None] = _ignore
+) -> Iterator[Drift]:
+    """Yield those of one model's ``states``, folded from history, whose rows differ; repair them unless ``check``.
+
+    ``keep`` is called in the transaction of the repair, so that what it stores is stored with it or not at all.
+    """
+    if not states:
+        return
+    found = _rows_of(states)
+    for state in states:
+        values = found.get(state.stream_key)
+        if _problem(state, values):
+            drift = _look_again(state, check=check, keep=keep)
+            if drift is not None:
+                yield drift
+
+
+def rows(model: type[EventSourcedModel]) -> models.QuerySet[EventSourcedModel]:
+    """Return the rows as they are: the model's own queryset refuses to write, and a custom manager may hide some."""
+    return models.QuerySet(model, using=conf.DATABASE)
+
+
+def stored_value(field: models.Field[Any, Any], value: Any) -> Any:
+    """Return a value as its column keeps it, so that 1 and Decimal("1.00") are the same."""
+    if isinstance(field, models.FileField):  # keeps no file as the empty name
+        return str(value or "")
+    value = field.to_python(value)
+    if isinstance(field, models.JSONField):  # keeps a tuple as a list, and every key as text
+        return json.loads(json.dumps(value, cls=field.encoder))
+    return value
+
+
+def _rows_of(states: Sequence[EventSourcedModel]) -> dict[str, Values]:
+    model = type(states[0])
+    names = [field.attname for field in history_fields(model)]
+    found = rows(model).filter(pk__in=[state.pk for state in states]).values_list("pk", *names)
+    return {stream_key_of(model, pk): tuple(values) for pk, *values in found.iterator()}
+
+
+def _problem(state: EventSourcedModel, values: Values | None) -> str:
+    if not has_row(state):
+        return "" if values is None else "left over"
+    if values is None:
+        return "missing"
+    return "differs" if differences(state, values) else ""
+
+
+def differences(state: EventSourcedModel, values: Sequence[Any]) -> dict[str, tuple[Any, Any]]:
+    """Return the fields in which the ``values`` of a row differ from a state, and what they are in either."""
+    found = {}
+    folded = state.__dict__
+    for field, was in zip(history_fields(type(state)), values, strict=True):
+        ought = folded[field.attname]
+        if type(was) is type(ought) and was == ought:
+            continue
+        was, ought = stored_value(field, was), stored_value(field, ought)  # noqa: PLW2901
+        if was != ought:
+            found[field.name] = (was, ought)
+    return found
+
+
+def _look_again(state: EventSourcedModel, *, check: bool, keep: Callable[[Drift], None]) -> Drift | None:
+    drift = None
+    try:
+        with transaction.atomic(using=conf.DATABASE):
+            drift = _compare_locked(state)
+            if drift is not None and not check:
+                _repair(state, drift.problem)
+            if drift is not None:
+                keep(drift)
+    except (IntegrityError, DataError) as error:  # of the repair, or of a deferred constraint when it was committed
+        if drift is None or check:
+            raise
+        drift = replace(drift, refusal=str(error).strip())
+        keep(drift)
+    return drift
+
+
+def _compare_locked(state: EventSourcedModel) -> Drift | None:
+    model, key = type(state), state.stream_key
+    names = [field.attname for field in history_fields(model)]
+    values = rows(model).filter(pk=state.pk).select_for_update(no_key=True).values_list(*names).first()
+    fold_on(state, windows(model.stream_type, after_key=key, after_version=state.version, until_key=key))
+    problem = _problem(state, values)
+    if not problem:
+        return None
+    fields = differences(state, values) if values is not None and problem == "differs" else {}
+    parting = _parting(state, fields, problem)
+    return Drift(
+        pk=state.pk,
+        fields=fields,
+        version=parting.version,
+        position=parting.position,
+        type=parting.type,
+        problem=problem,
+    )
+
+
+def _parting(state: EventSourcedModel, fields: dict[str, tuple[Any, Any]], problem: str) -> RecordedEvent:
+    """Return the first event from which on the folded values are never again those of the row.
+
+    For a row that is missing it is the first one, and for one that is left over the last.
+    """
+    model = type(state)
+    columns = [field for field in history_fields(model) if field.name in fields]
+    step, parting, last = blank(model, state.stream_key), None, None
+    after = state.version - 1 if problem == "left over" else 0
+    until = 1 if problem == "missing" else state.version
+    for recorded in read_stream(model.stream_type, state.stream_key, after_version=after, until_version=until):
+        last = recorded
+        if problem != "differs":
+            break
+        fold_onto(step, recorded)
+        if all(stored_value(field, getattr(step, field.attname)) == fields[field.name][0] for field in columns):
+            parting = None
+        elif parting is None:
+            parting = recorded
+    found = parting or last
+    assert found is not None, "a stream has versions 1 to n"
+    return found
+
+
+def _repair(state: EventSourcedModel, problem: str) -> None:
+    # The values are what history says; nothing (as pre_save of a field) may compute others.
+    mine: Any = rows(type(state))
+    if problem == "missing":
+        columns = [field for field in state._meta.concrete_fields if not field.generated]
+        mine._insert([state], fields=columns, using=conf.DATABASE, raw=True)
+    elif problem == "left over":
+        mine.filter(pk=state.pk)._raw_delete(conf.DATABASE)
+    else:
+        values = [(field, None, getattr(state, field.attname)) for field in history_fields(type(state))]
+        mine.filter(pk=state.pk)._update(values)

@@ -1,0 +1,1 @@
+"""What processes that rebuild do in tests: note what they fold, and stop at a gate, fail or die where they are told."""
