@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres lint format storm wheel-test matrix clean
+.PHONY: help demo test test-sqlite test-postgres bench lint format storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -33,6 +33,10 @@ test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if g
 
 storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=60)
 	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),60) $(BIN)/python -m pytest -n 0 --timeout 900 -s tests/test_settled_storm.py $(ARGS)
+
+bench: $(READY) ## Measure beside the peers on PostgreSQL (ARGS="--quick", "read rebuild", "--json FILE")
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(READY) ## Check style, types, settings and migrations
 	$(BIN)/ruff check
