@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.connection import log_connection, reading_cursor
 from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
 
@@ -89,7 +89,7 @@ def _fetch(conditions: list[str], params: list[Any], order: str, limit: int) -> 
     connection = log_connection()
     sql = f"{_select(connection)} WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT {int(limit)}"
     make = FROM_ROW[connection.vendor]
-    with connection.cursor() as cursor:
+    with reading_cursor(connection) as cursor:
         cursor.execute(sql, params)
         return [make(row) for row in cursor.fetchall()]
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.job import Job
 
-_TOGETHER = 100
+_EVENTS_TOGETHER = 1_000  # a save of several thousand never ends: client and server wait for each other
 _PAGE = 500
 
 
@@ -101,7 +101,7 @@ def streams(job: Job) -> Sample:
     account = Account.open("long stream")
     for version in range(2, job.scale.stream + 1):
         account.deposit(AMOUNT, REFERENCE)
-        if version % 5_000 == 0:
+        if version % _EVENTS_TOGETHER == 0:
             application.save(account)
     application.save(account)
     return _nothing
@@ -236,8 +236,9 @@ def _keys(application: Any, job: Job) -> Iterator[UUID]:
 
 def _open(job: Job, count: int, *, deposits: int) -> None:
     application = _application(job)
-    for start in range(0, count, _TOGETHER):
-        opened = [Account.open(f"owner {number}") for number in range(start, min(start + _TOGETHER, count))]
+    together = max(1, _EVENTS_TOGETHER // (1 + deposits))
+    for start in range(0, count, together):
+        opened = [Account.open(f"owner {number}") for number in range(start, min(start + together, count))]
         for account in opened:
             for _ in range(deposits):
                 account.deposit(AMOUNT, REFERENCE)
