@@ -129,8 +129,8 @@ def test_what_was_not_measured_is_judged_by_nobody() -> None:
 def test_a_missed_target_and_a_failed_row_cannot_be_overlooked() -> None:
     row = ROWS[0]
     missed = Verdict(target="≥ 1.5 ×", measured=1.25, met=False)
-    measured = Result(row, [], {"ours": figure(250.0), "eventsourcing": figure(200.0)}, {"eventsourcing": [missed]})
-    failed = Result(ROWS[1], [], error="it died")
+    measured = Result(row, {"ours": figure(250.0), "eventsourcing": figure(200.0)}, {"eventsourcing": [missed]})
+    failed = Result(ROWS[1], error="it died")
     text = as_text(HEAD, [measured, failed])
     assert "≥ 1.5 ×: **MISSED** (1.25)" in text
     assert "**NOT MEASURED**: it died" in text

@@ -35,7 +35,7 @@ def blank(model: type[M], stream_key: str) -> M:
 
 def fold_onto(instance: EventSourcedModel, recorded: RecordedEvent) -> None:
     """Apply one stored event to the state before it."""
-    instance._apply(recorded.event)
+    instance._apply(recorded.event, folding=True)
     instance.version = recorded.version or 0
     instance.changed_at = recorded.recorded_at
     instance.ended = registry.get(recorded.type).ends

@@ -36,10 +36,8 @@ def reading_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     psycopg: Any = connection.Database  # type: ignore[attr-defined]  # the driver, as each backend has it
     cursor = psycopg.Cursor(connection.connection)
     cursor.format = psycopg.pq.Format.BINARY
-    wrapped: CursorWrapper = (connection.make_debug_cursor if connection.queries_logged else connection.make_cursor)(
-        cursor
-    )
-    return wrapped
+    wrap = connection.make_debug_cursor if connection.queries_logged else connection.make_cursor
+    return wrap(cursor)
 
 
 def stored_event() -> type[StoredEvent]:

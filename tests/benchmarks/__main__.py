@@ -51,19 +51,23 @@ def _results(plan: Plan, rows: list[Row]) -> list[Result]:
     known: dict[tuple[str, str], Figure] = {}
     for row in rows:
         report.progress(f"measuring {row.name}")
-        try:
-            figures = measure(plan, row)
-        except WorkerFailed as error:
-            results.append(Result(row, plan.contestants(row), error=str(error)))
-            continue
-        known |= {(row.name, key): figure for key, figure in figures.items()}
-        result = Result(row, plan.contestants(row), figures)
-        for target in row.targets:
-            verdict = target.judge(row.name, known)
-            if verdict is not None:
-                result.verdicts.setdefault(target.beside, []).append(verdict)
-        results.append(result)
+        results.append(_result(plan, row, known))
+        report.progress("\n".join(report.lines(results[-1])))
     return results
+
+
+def _result(plan: Plan, row: Row, known: dict[tuple[str, str], Figure]) -> Result:
+    try:
+        figures = measure(plan, row)
+    except WorkerFailed as error:
+        return Result(row, error=str(error))
+    known |= {(row.name, key): figure for key, figure in figures.items()}
+    result = Result(row, figures)
+    for target in row.targets:
+        verdict = target.judge(row.name, known)
+        if verdict is not None:
+            result.verdicts.setdefault(target.beside, []).append(verdict)
+    return result
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.benchmarks.rows import Contestant, Row
+    from tests.benchmarks.rows import Row
     from tests.benchmarks.server import Server
     from tests.benchmarks.targets import Figure, Verdict
 
@@ -32,7 +32,6 @@ class Result:
     """A row as it was measured."""
 
     row: Row
-    contestants: Sequence[Contestant]
     figures: dict[str, Figure] = field(default_factory=dict)
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     """By the contestant beside whom they are shown."""
@@ -56,18 +55,22 @@ def header(server: Server, *, runs: int, scale: object) -> dict[str, Any]:
     }
 
 
+def lines(result: Result) -> list[str]:
+    """Return a row's lines of the table."""
+    return [f"| {' | '.join(cells)} |" for cells in _cells(result)]
+
+
 def as_text(head: dict[str, Any], results: Sequence[Result]) -> str:
     """Return the report in Markdown."""
-    lines = [f"{name}: {_pairs(value)}" for name, value in head.items()]
-    lines += ["", *DIFFERENCES, ""]
-    lines.append(f"| {' | '.join(COLUMNS)} |")
-    lines.append("|---|---|---|---:|---|---:|---:|---|")
+    text = [f"{name}: {_pairs(value)}" for name, value in head.items()]
+    text += ["", *DIFFERENCES, ""]
+    text += [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---|---:|---:|---|"]
     for result in results:
-        lines += [f"| {' | '.join(cells)} |" for cells in _cells(result)]
+        text += lines(result)
     missed = sum(not verdict.met for result in results for some in result.verdicts.values() for verdict in some)
     failed = [result.row.name for result in results if result.error]
-    lines += ["", f"{missed} targets missed." + (f" Not measured: {', '.join(failed)}." if failed else "")]
-    return "\n".join(lines)
+    text += ["", f"{missed} targets missed." + (f" Not measured: {', '.join(failed)}." if failed else "")]
+    return "\n".join(text)
 
 
 def as_json(head: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
