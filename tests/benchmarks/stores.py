@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from tests.benchmarks.server import Server
 
 
+SEEDERS = {"log": 2}
+"""Processes that fill a database together, where one would take long. Not on SQLite, which has one writer."""
+
+
 class Store(NamedTuple):
     """What a database is: whose tables it has, what is in it, and for whom it is."""
 
@@ -48,7 +52,9 @@ class Stores:
         template = None if store == blank else self.place(blank)
         create = self._server.create_file if store.sqlite else self._server.create
         place = create(store.label, template=template)
-        crew = Crew([Job(work=f"{store.seeds}.{store.content}", place=place, scale=self._scale)])
+        seeders = SEEDERS.get(store.content, 1)
+        work = f"{store.seeds}.{store.content}"
+        crew = Crew([Job(work=work, place=place, scale=self._scale, worker=n, workers=seeders) for n in range(seeders)])
         try:
             crew.wait_until_ready()
             crew.end()

@@ -33,8 +33,8 @@ def accounts(job: Job) -> Sample:
 
 
 def log(job: Job) -> Sample:
-    """The large log."""
-    _open(job.scale.aggregates, deposits=job.scale.log // job.scale.aggregates - 1)
+    """This process's part of the large log."""
+    _open(job.scale.aggregates // job.workers, deposits=job.scale.log // job.scale.aggregates - 1)
     return _nothing
 
 
