@@ -26,7 +26,7 @@ HEAD: dict[str, Any] = {"versions": {"Python": "3"}}
 
 
 def figure(*rates: float, peak: float | None = None) -> Figure:
-    return Figure(who="somebody", dispatcher="none", rates=rates, peak=peak)
+    return Figure(who="somebody", dispatcher="none", rates=rates, cpu=1.0, peak=peak)
 
 
 def left_behind(ended: subprocess.CompletedProcess[str]) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import cProfile
 import io
+import os
 import pstats
 import sys
 import time
@@ -35,6 +36,8 @@ class Report(msgspec.Struct, kw_only=True):
     end: float
     """On the clock that all processes of the machine share."""
     units: int
+    cpu: float
+    """Processor seconds of this process and of those that it started and waited for."""
     peak: float | None
     """Memory in MB: of the largest process that the sample started or, without one, what this one took beyond idle."""
 
@@ -59,12 +62,18 @@ def main() -> None:
 
 
 def _run(sample: Callable[[], Done], idle: float | None) -> Report:
-    start = time.monotonic()
+    before, start = os.times(), time.monotonic()
     done = sample()
-    end = time.monotonic()
+    end, after = time.monotonic(), os.times()
     highest = memory.peak()
     grown = None if highest is None or idle is None else highest - idle
-    return Report(start=start, end=end, units=done.units, peak=grown if done.peak is None else done.peak)
+    return Report(
+        start=start,
+        end=end,
+        units=done.units,
+        cpu=sum(after[:4]) - sum(before[:4]),  # of user and system, here and in children
+        peak=grown if done.peak is None else done.peak,
+    )
 
 
 def _profile(sample: Callable[[], Done]) -> str:

@@ -32,6 +32,7 @@ class Sampled(NamedTuple):
 
     units: int
     seconds: float
+    cpu: float
     peak: float | None
 
 
@@ -115,6 +116,7 @@ class Crew:
         return Sampled(
             units=sum(report.units for report in reports),
             seconds=max(report.end for report in reports) - min(report.start for report in reports),
+            cpu=sum(report.cpu for report in reports),
             peak=max(peaks, default=None),
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.benchmarks.crew import Crew, WorkerFailed
+from tests.benchmarks.crew import Crew, Sampled, WorkerFailed
 from tests.benchmarks.job import Job
 from tests.benchmarks.targets import Figure
 
@@ -59,19 +59,18 @@ def measure(plan: Plan, row: Row) -> dict[str, Figure]:
             crew.wait_until_ready()
         for crew in crews if row.warm else ():
             crew.sample()
-        rates: list[list[float]] = [[] for _ in crews]
-        peaks: list[list[float]] = [[] for _ in crews]
+        samples: list[list[Sampled]] = [[] for _ in crews]
         for _ in range(plan.runs * row.rounds):
-            for index, crew in enumerate(crews):
-                rate, peak = _sample(row, crew)
-                rates[index].append(rate)
-                peaks[index] += [] if peak is None else [peak]
+            for crew, taken in zip(crews, samples, strict=True):
+                taken.append(_sample(row, crew))
         for crew in crews:
             crew.end()
     finally:
         for crew in crews:
             crew.discard()
-    return _figures(row, contestants, rates, peaks)
+    return {
+        contestant.key: _figure(row, contestant, taken) for contestant, taken in zip(contestants, samples, strict=True)
+    }
 
 
 def profile(plan: Plan, row: Row) -> str:
@@ -86,23 +85,20 @@ def profile(plan: Plan, row: Row) -> str:
     return text
 
 
-def _sample(row: Row, crew: Crew) -> tuple[float, float | None]:
+def _sample(row: Row, crew: Crew) -> Sampled:
     before = crew.stored() if row.writes else 0
     sampled = crew.sample()
-    if row.writes and crew.stored() - before != sampled.units:
-        raise WorkerFailed(f"{sampled.units} events were reported, but {crew.stored() - before} stored.")
-    return sampled.units / sampled.seconds, sampled.peak
+    if row.writes and (stored := crew.stored() - before) != sampled.units:
+        raise WorkerFailed(f"{sampled.units} events were reported, but {stored} stored.")
+    return sampled
 
 
-def _figures(
-    row: Row, contestants: Sequence[Contestant], rates: list[list[float]], peaks: list[list[float]]
-) -> dict[str, Figure]:
-    return {
-        contestant.key: Figure(
-            who=contestant.who,
-            dispatcher=contestant.shown_dispatcher,
-            rates=tuple(rates[index]),
-            peak=max(peaks[index], default=None) if row.memory else None,
-        )
-        for index, contestant in enumerate(contestants)
-    }
+def _figure(row: Row, contestant: Contestant, samples: Sequence[Sampled]) -> Figure:
+    peaks = [sampled.peak for sampled in samples if sampled.peak is not None]
+    return Figure(
+        who=contestant.who,
+        dispatcher=contestant.shown_dispatcher,
+        rates=tuple(sampled.units / sampled.seconds for sampled in samples),
+        cpu=min(sampled.cpu / sampled.units for sampled in samples) * 1e6,
+        peak=max(peaks, default=None) if row.memory else None,
+    )

@@ -16,6 +16,8 @@ class Figure:
     dispatcher: str
     rates: tuple[float, ...]
     """Units a second, a sample each."""
+    cpu: float
+    """Processor time of its processes for a unit, in µs, the least of all samples; the database's is not in it."""
     peak: float | None
     """The highest memory in MB, where it was measured: see the row."""
 
