@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres docs lint format storm wheel-test matrix clean
+.PHONY: help demo test test-sqlite test-postgres docs bench lint format storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -36,6 +36,10 @@ storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (
 
 docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
 	$(BIN)/python -m sphinx -q -W -E -n -d build/doctrees docs build/docs
+
+bench: $(READY) ## Measure beside the peers on PostgreSQL (ARGS="--quick", "read rebuild", "--json FILE")
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
+	$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lint: $(READY) docs ## Check style, types, settings and migrations, and that the pages build
 	$(BIN)/ruff check

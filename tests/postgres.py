@@ -17,10 +17,13 @@ ADDRESS_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGDATABASE"
 MISSING = "TEST_POSTGRES_MISSING"
 """Variable that tells why there is no server; then every test of the run is skipped with that reason."""
 
-# Nothing has to survive a crash of the machine; prepared transactions are off by default but part of the tests.
+# Prepared transactions are off by default but part of the tests.
 CONFIGURATION = """
 max_connections = 200
 max_prepared_transactions = 10
+"""
+# Nothing has to survive a crash of the machine.
+FORGETFUL = """
 fsync = off
 full_page_writes = off
 """
@@ -36,12 +39,15 @@ def is_ci() -> bool:
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 
-def start_embedded(data: Path) -> None:
-    """Start a server with its files in ``data``; where it cannot start, fail in CI and say why elsewhere."""
+def start_embedded(data: Path, *, durable: bool = False) -> None:
+    """Start a server with its files in ``data``; where it cannot start, fail in CI and say why elsewhere.
+
+    With ``durable`` it keeps what was committed, as a server that is measured must; that of the tests need not.
+    """
     if os.environ.get(MISSING):
         return
     try:
-        _start(data)
+        _start(data, CONFIGURATION if durable else CONFIGURATION + FORGETFUL)
     except Exception as error:
         reason = (
             f"No PostgreSQL: the embedded server did not start ({type(error).__name__}: {error}). "
@@ -52,7 +58,7 @@ def start_embedded(data: Path) -> None:
         os.environ[MISSING] = reason
 
 
-def _start(data: Path) -> None:
+def _start(data: Path, settings: str) -> None:
     data.mkdir(parents=True)
     # When imported, the package chooses the directory of its lock: without this one all users share /tmp's.
     runtime = data.parent / "run"
@@ -65,7 +71,7 @@ def _start(data: Path) -> None:
     server = PostgresServer(data, cleanup_mode="delete")
     server.ensure_pgdata_inited()
     with (data / "postgresql.conf").open("a") as configuration:
-        configuration.write(CONFIGURATION)
+        configuration.write(settings)
     server.start()  # it registers its own end with atexit
     where = server.get_postmaster_info()
     os.environ["PGHOST"] = str(where.socket_dir or where.hostname)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection
+from django.db import DataError, connection
+from django.db.transaction import atomic
 from django.test.utils import CaptureQueriesContext
 
 from eventsourcing_app import RecordedEvent, context, publish
@@ -51,6 +52,22 @@ def test_every_event_comes_once_in_order(four: list[int], window: int) -> None:
     assert positions(read(after=four[3], window=window)) == []
     assert positions(read(types={"samples.money_added", "samples.book_listed"}, window=window)) == four[1:3]
     assert positions(read(types=["samples.rate_changed", "never"], window=window)) == four[3:]
+
+
+@pytest.mark.needs_postgres
+def test_times_are_utc_whatever_the_time_zone_of_the_session(four: list[int]) -> None:
+    in_utc = [recorded.recorded_at for recorded in read()]
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL TIME ZONE 'Asia/Kolkata'")
+    elsewhere = [recorded.recorded_at for recorded in read()]
+    assert elsewhere == in_utc
+    assert {recorded_at.tzinfo for recorded_at in elsewhere} == {UTC}
+
+
+@pytest.mark.needs_postgres
+def test_an_error_while_reading_is_one_of_django(four: list[int]) -> None:
+    with pytest.raises(DataError), atomic():
+        read_window(after=0, types={"NUL \x00"})
 
 
 def test_no_type_is_no_event(four: list[int]) -> None:

@@ -264,13 +264,13 @@ def test_a_mark_stays_until_a_rebuild_has_come_to_its_end(project: Project) -> N
     assert "Rebuil" not in said
     project.run(MIGRATE, fails=True, BANK_DIE="1")  # in the middle of the rebuild
     said = project.run(CHECK, look("holder"), MIGRATE, look("holder", "deposits"))
-    assert "(eventsourcing_app.W006) The rows of bank.account are not yet rebuilt" in said
+    assert "(eventsourcing_app.W008) The rows of bank.account are not yet rebuilt" in said
     assert "python manage.py rebuild bank.account" in said
     before, after = said.split(REBUILT)
     assert "due bank.account" in before
     assert COUNTED in after
     said = project.run(CHECK, MIGRATE)
-    assert "W006" not in said
+    assert "W008" not in said
     assert "Rebuil" not in said
 
 
@@ -280,7 +280,7 @@ def test_a_team_can_choose_to_rebuild_by_hand(project: Project) -> None:
     project.migration(2, ADD, MARK)
     said = project.run(MIGRATE, CHECK, ["rebuild", "bank.Account", "--check"], fails=True, BANK_LATER="1")
     assert "bank.Account is to be rebuilt: run manage.py rebuild bank.Account" in said
-    assert "W006" in said
+    assert "W008" in said
     assert "2 differ, 2 not repaired" in said
     said = project.run(look("deposits"), ["rebuild", "bank.Account"], look("owner", "deposits"))
     before, after = said.split("2 differ, all repaired")
@@ -363,7 +363,7 @@ def test_it_marks_where_there_is_history_and_a_second_mark_is_a_newer_one() -> N
     apply()
     assert DueRebuild.objects.get().marked_at > first
     (found,) = check_rebuilds(databases=["default"])
-    assert found.id == "eventsourcing_app.W006"
+    assert found.id == "eventsourcing_app.W008"
     assert "rebuild library.entry" in str(found.hint)
     assert check_rebuilds(databases=[]) == check_rebuilds() == []
 

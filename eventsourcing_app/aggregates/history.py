@@ -48,7 +48,7 @@ def blank(model: type[M], stream_key: str) -> M:
 
 def fold_onto(instance: EventSourcedModel, recorded: RecordedEvent) -> None:
     """Apply one stored event to the state before it."""
-    instance._apply(recorded.event)
+    instance._apply(recorded.event, folding=True)
     _stand_at(instance, recorded)
 
 

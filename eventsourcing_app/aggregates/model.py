@@ -228,13 +228,16 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         self._apply(decode(declaration, data))
         recording.add(declaration, data)
 
-    def _apply(self, event: object) -> None:
+    def _apply(self, event: object, *, folding: bool = False) -> None:
         method: Callable[[object], None] = getattr(self, method_for(type(self), type(event)))
         recording = self._recording
         recording.applying = True
         try:
             method(event)
-            recording.settle_applied(self)
+            if folding:
+                recording.settle_folded(self)
+            else:
+                recording.settle_applied(self)
         except BaseException:
             recording.spend(f"applying {type(event).__name__} failed")
             raise

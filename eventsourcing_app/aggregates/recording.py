@@ -190,6 +190,11 @@ class Recording:
                 mutable = type(value) not in _IMMUTABLE
                 baseline[name] = self._kept(instance, name, baseline.get(name), value) if mutable else value
 
+    def settle_folded(self, instance: models.Model) -> None:
+        """Do what the next event of a fold needs: JSON as the database will give it back. No baseline is compared."""
+        if _json(type(instance)):
+            self.settle_applied(instance)
+
     @staticmethod
     def _frozen(instance: models.Model, name: str, value: Any) -> Any:
         if hasattr(value, "resolve_expression"):

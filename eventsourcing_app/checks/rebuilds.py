@@ -24,7 +24,7 @@ def check_rebuilds(*, databases: Sequence[str] | None = None, **_kwargs: Any) ->
             "events say.",
             hint=f"Run: python manage.py rebuild {label}. The next migrate does it too, unless REBUILD_AT_MIGRATE is "
             "False.",
-            id="eventsourcing_app.W006",
+            id="eventsourcing_app.W008",
         )
         for label in due()
     ]

@@ -62,7 +62,8 @@ class Registry:
         claims = self._by_name.get(name)
         if claims is None:
             return None
-        self.check(name)
+        if name in self.ambiguous:
+            self.check(name)
         return claims[0]
 
     def get(self, name: str) -> Declaration:

@@ -32,12 +32,29 @@ def prepared_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     Every parameter must have a type that the server can tell: by its column, or by a cast.
     """
     cursor = connection.cursor()
-    raw: Any = connection.connection
-    # Where queries are logged, the log is to show them with their parameters, which the server then never tells.
-    if getattr(raw, "prepare_threshold", None) is not None and not connection.queries_logged:
-        # Django's wrapper, with all that it checks and logs, around a cursor that sends parameters apart from the SQL.
-        cursor.cursor = connection.Database.Cursor(raw)  # type: ignore[attr-defined]
+    if getattr(connection.connection, "prepare_threshold", None) is not None:
+        _send_apart(connection, cursor)
     return cursor
+
+
+def reading_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
+    """Return a cursor for many rows: on PostgreSQL they come in binary, which takes a quarter of the time to read."""
+    cursor = connection.cursor()
+    if connection.vendor == "postgresql":
+        _send_apart(connection, cursor, binary=True)
+    return cursor
+
+
+def _send_apart(connection: BaseDatabaseWrapper, cursor: CursorWrapper, *, binary: bool = False) -> None:
+    """Put a cursor that sends parameters apart from the SQL into Django's wrapper, with all that it checks.
+
+    Not where queries are logged: the log is to show them with their parameters, which such a cursor does not know.
+    """
+    if not connection.queries_logged:
+        psycopg: Any = connection.Database  # type: ignore[attr-defined]  # the driver, as each backend has it
+        own = psycopg.Cursor(connection.connection)
+        own.format = psycopg.pq.Format.BINARY if binary else psycopg.pq.Format.TEXT
+        cursor.cursor = own
 
 
 def stored_event() -> type[StoredEvent]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.connection import log_connection, reading_cursor
 from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
 from eventsourcing_app.log.records import StoredEvent
@@ -128,7 +128,7 @@ def _fetch_parts(parts: list[list[str]], params: list[Any], order: str, limit: i
     if len(windows) > 1:
         sql = f"{' UNION ALL '.join(f'SELECT * FROM ({each}) AS part' for each in windows)} {end}"
     make = FROM_ROW[connection.vendor]
-    with connection.cursor() as cursor:
+    with reading_cursor(connection) as cursor:
         cursor.execute(sql, params)
         return [make(row) for row in cursor.fetchall()]
 

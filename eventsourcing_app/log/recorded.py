@@ -90,8 +90,10 @@ def _mapping(text: str) -> dict[str, Any]:
 
 
 def from_postgresql(row: Sequence[Any]) -> RecordedEvent:
-    """Make a recorded event of a row of ``COLUMNS`` whose JSON was read as text."""
-    return RecordedEvent(*[*row[:12], row[12].astimezone(UTC), bytes(row[13])])
+    """Make a recorded event of a row of ``COLUMNS`` whose JSON was read as text, as ``reading_cursor`` gives it."""
+    if row[12].tzinfo is UTC:  # but for sessions with another time zone
+        return RecordedEvent(*row)
+    return RecordedEvent(*[*row[:12], row[12].astimezone(UTC), row[13]])
 
 
 def from_sqlite(row: Sequence[Any]) -> RecordedEvent:

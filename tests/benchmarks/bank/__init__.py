@@ -1,0 +1,1 @@
+"""The account that is measured, as the package has it."""

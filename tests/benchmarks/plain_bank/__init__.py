@@ -1,0 +1,1 @@
+"""The account that is measured, as django-simple-history has it; installed only in its processes."""

@@ -1,0 +1,211 @@
+"""What is measured: each row with its contestants and targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.benchmarks.stores import Store
+from tests.benchmarks.targets import Faster, Memory, RateOrShare, Slower, Target
+
+OURS, PEER, HISTORY = "ours_seeds", "eventsourcing_side", "simple_history_side"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contestant:
+    """One way to do a row's work."""
+
+    key: str
+    """What targets call it; ``ours`` is whom they are about."""
+    who: str
+    work: str
+    store: Store
+    peer: bool = False
+    """Whether it needs a package that only the benchmark needs."""
+    dispatcher: str = "none"
+    prepared: bool = False
+
+    @property
+    def shown_dispatcher(self) -> str:
+        """Its dispatcher; peers and floors have none."""
+        return self.dispatcher if self.work.startswith("ours") else "–"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One kind of work."""
+
+    name: str
+    title: str
+    unit: str
+    contestants: tuple[Contestant, ...]
+    targets: tuple[Target, ...] = ()
+    several: bool = False
+    """Whether several processes work at the same time."""
+    writes: bool = True
+    """Whether a unit is a stored event, so that they can be counted afterwards."""
+    memory: str = ""
+    """What the memory is that is shown; nothing is shown without it."""
+    warm: bool = True
+    """Whether one sample of each contestant is taken before, and not counted."""
+    rounds: int = 1
+    """How many times as many samples are taken as of other rows: where small differences matter."""
+    profiled: str = ""
+    """The work that is profiled, if it is not the one that is measured."""
+
+
+def _ours(work: str, content: str, who: str, key: str = "ours", **more: object) -> Contestant:
+    use = str(more.pop("use", ""))
+    sqlite = bool(more.pop("sqlite", False))
+    return Contestant(key=key, who=who, work=work, store=Store(OURS, content, use, sqlite), **more)  # type: ignore[arg-type]
+
+
+def _peer(work: str, content: str, who: str, key: str = "eventsourcing", use: str = "") -> Contestant:
+    return Contestant(
+        key=key, who=f"eventsourcing: {who}", work=f"{PEER}.{work}", store=Store(PEER, content, use), peer=True
+    )
+
+
+def _history(work: str, who: str, key: str) -> Contestant:
+    return Contestant(
+        key=key, who=f"simple-history: {who}", work=f"{HISTORY}.{work}", store=Store(HISTORY, "accounts"), peer=True
+    )
+
+
+_FLOOR = Contestant(
+    key="floor", who="floor: psycopg, two statements", work="floor.command", store=Store(OURS, "accounts", "floor")
+)
+_COMMAND = (
+    _ours("ours.command", "accounts", "ours: get, deposit, save"),
+    _peer("command", "accounts", "get, trigger, save"),
+    _history("command", "load, change, save in atomic()", "simple-history"),
+    _FLOOR,
+    _ours("ours.perform", "accounts", "ours: objects.perform", "perform"),
+)
+_COMMAND_MORE = (
+    _ours("ours.command", "accounts", "ours, waking django-q2", "waking", dispatcher="django_q"),
+    _ours("ours.command", "accounts", "ours, prepared statements on", "prepared", prepared=True),
+    _peer("command_cached", "accounts", "the same, cached", "cached"),
+    _history("command_apart", "the same in autocommit", "apart"),
+)
+_COMMAND_TARGETS = (Faster("eventsourcing", 1.5), Faster("simple-history", 1.2), Faster("floor", 0.4))
+
+
+def _sqlite(name: str, title: str, unit: str, work: str, content: str, *, writes: bool = True) -> Row:
+    ours = _ours(work, content, "ours", use=name.removeprefix("sqlite-"), sqlite=True)
+    return Row(
+        name=name, title=f"SQLite (WAL, synchronous=FULL): {title}", unit=unit, contestants=(ours,), writes=writes
+    )
+
+
+ROWS = (
+    Row(
+        name="command",
+        title="load + command + save, one event a transaction, 1 process",
+        unit="commands/s",
+        contestants=_COMMAND + _COMMAND_MORE,
+        targets=_COMMAND_TARGETS,
+    ),
+    Row(
+        name="commands",
+        title="the same, several processes",
+        unit="commands/s",
+        contestants=_COMMAND,
+        targets=_COMMAND_TARGETS,
+        several=True,
+    ),
+    Row(
+        name="ten",
+        title="load + 10 commands + save",
+        unit="events/s",
+        contestants=(
+            _ours("ours.ten", "accounts", "ours: get, 10 deposits, save"),
+            _peer("ten", "accounts", "get, 10 triggers, save"),
+        ),
+        targets=(Faster("eventsourcing", 1.2),),
+    ),
+    Row(
+        name="ten-kept",
+        title="10 commands + save of a kept instance",
+        unit="events/s",
+        contestants=(
+            _ours("ours.ten_kept", "accounts", "ours: 10 deposits, save", use="kept"),
+            _peer("ten_kept", "accounts", "10 triggers, save", use="kept"),
+        ),
+        targets=(Faster("eventsourcing", 1.2),),
+    ),
+    Row(
+        name="bulk",
+        title="1,000 commands over 100 kept aggregates, saved in one transaction",
+        unit="events/s",
+        contestants=(
+            _ours("ours.bulk", "accounts", "ours: deposits, save_all", use="bulk"),
+            _peer("bulk", "accounts", "triggers, save(*aggregates)", use="bulk"),
+            Contestant(
+                key="copy", who="floor: COPY of the events", work="floor.copy", store=Store(OURS, "accounts", "copy")
+            ),
+        ),
+        targets=(Faster("eventsourcing", 2), Faster("copy", 0.35)),
+    ),
+    Row(
+        name="replay",
+        title="fold of one long stream from its first event",
+        unit="events/s",
+        contestants=(
+            _ours("ours_long.replay", "streams", "ours: objects.replay(pk)"),
+            _peer("replay", "streams", "repository.get(id)"),
+        ),
+        targets=(Faster("eventsourcing", 3),),
+        writes=False,
+    ),
+    Row(
+        name="read",
+        title="typed read of the whole log",
+        unit="events/s",
+        contestants=(
+            _ours("ours_long.read", "log", "ours: log.read.read(), .event"),
+            _peer("read", "log", "select_notifications, to_domain_event"),
+        ),
+        targets=(Faster("eventsourcing", 1.5), Memory(100)),
+        writes=False,
+        memory="over the idle process",
+        warm=False,
+    ),
+    Row(
+        name="rebuild",
+        title="rebuild --check of the whole log, start of the command included",
+        unit="events/s",
+        contestants=(_ours("ours_long.rebuild", "log", "ours: manage.py rebuild"),),
+        targets=(RateOrShare(60_000, 0.3, "read"), Memory(150)),
+        writes=False,
+        memory="the largest process",
+        warm=False,
+        profiled="ours_long.rebuild_here",
+    ),
+    Row(
+        name="growth",
+        title="load + command + save with a large log against a small one",
+        unit="commands/s",
+        contestants=(
+            _ours("ours.command", "log", "ours: large log"),
+            _ours("ours.command", "small_log", "ours: small log", "small"),
+        ),
+        targets=(Slower("small", 1.15),),
+        rounds=3,
+    ),
+    Row(
+        name="at",
+        title="objects.at(pk, version=…) near the end of a long stream against a short one",
+        unit="states/s",
+        contestants=(
+            _ours("ours_long.at_long", "streams", "ours: long stream"),
+            _ours("ours_long.at_short", "streams", "ours: short stream", "short"),
+        ),
+        writes=False,
+    ),
+    _sqlite("sqlite-command", "load + command + save, 1 process", "commands/s", "ours.command", "accounts"),
+    _sqlite("sqlite-ten", "load + 10 commands + save", "events/s", "ours.ten", "accounts"),
+    _sqlite("sqlite-bulk", "1,000 commands over 100 kept aggregates", "events/s", "ours.bulk", "accounts"),
+    _sqlite("sqlite-replay", "fold of one long stream", "events/s", "ours_long.replay", "streams", writes=False),
+    _sqlite("sqlite-read", "typed read of the whole log", "events/s", "ours_long.read", "sqlite_log", writes=False),
+)
+"""In the order in which they are run: those that write last to what others read."""

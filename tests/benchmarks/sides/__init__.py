@@ -1,0 +1,1 @@
+"""Who is measured: a module a side. A function prepares one work and returns its sample; ``stored`` counts events."""
