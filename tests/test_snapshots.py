@@ -264,6 +264,23 @@ def test_a_state_that_would_be_read_back_as_another_has_none(
     assert "No snapshot is made of Counter: total is 3.0, which is not read back" in caplog.text
 
 
+def test_a_value_of_another_type_than_is_read_back_has_none(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wallet = open_wallet("Ada", 1, 2, 3, 4)
+
+    def as_float(self: Any, event: Any) -> None:
+        self.balance = float(self.balance) + float(event.amount)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Wallet, "_added", as_float)
+        fingerprint_of.cache_clear()
+        assert [repr(Wallet.objects.at(wallet.pk, version=5).balance) for _ in range(2)] == ["10.0", "10.0"]
+    fingerprint_of.cache_clear()
+    assert kept(wallet) == []
+    assert "balance is 6.0, but would be read back as Decimal('6.0')" in caplog.text
+
+
 def test_a_row_that_was_changed_behind_the_library_gets_into_no_snapshot() -> None:
     counter = counter_of(3)
     change_row(Counter, counter.pk, total=1000)
