@@ -47,7 +47,7 @@ def _rebuild_due(using: str, verbosity: int, stdout: OutputWrapper | None = None
     if using == conf.DATABASE:
         out = stdout or OutputWrapper(sys.stdout)
         say = out.write if verbosity > 0 else _say_nothing
-        import_string("eventsourcing_app.aggregates.due.rebuild_due")(say)
+        import_string("eventsourcing_app.aggregates.rebuild.due.rebuild_due")(say)
 
 
 def _say_nothing(_text: str) -> None:

@@ -24,12 +24,12 @@ from django.db.models.signals import post_save, pre_save
 from django.test.utils import CaptureQueriesContext, isolate_apps
 
 from eventsourcing_app import applies, context, event
-from eventsourcing_app.aggregates import adopt as module
-from eventsourcing_app.aggregates.adopt import Adoption, adopt
+from eventsourcing_app.aggregates.adoption import adopt as module
+from eventsourcing_app.aggregates.adoption.adopt import Adoption, adopt
+from eventsourcing_app.aggregates.adoption.opening import Opening
+from eventsourcing_app.aggregates.adoption.opening_code import code_of
 from eventsourcing_app.aggregates.dispatch import applies_of
-from eventsourcing_app.aggregates.opening import Opening
-from eventsourcing_app.aggregates.opening_code import code_of
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import AdoptionRefused
 from eventsourcing_app.management.commands.adopt import Command
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
@@ -386,7 +386,7 @@ def test_a_run_that_was_ended_goes_on_where_it_was(batch_size: int) -> None:
 KILLED = """
 import django, os, signal
 django.setup()
-from eventsourcing_app.aggregates import adopt as module
+from eventsourcing_app.aggregates.adoption import adopt as module
 from tests.samples.catalogue import Article
 append, batches = module.append, []
 def killed(events, **options):

@@ -11,7 +11,7 @@ from django.db import connection, models
 from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import (
     EventRefused,
     SpentInstance,

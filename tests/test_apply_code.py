@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.apps.registry import Apps
 
-from eventsourcing_app.aggregates.applycode import fingerprint_of
+from eventsourcing_app.aggregates.past.applycode import fingerprint_of
 from eventsourcing_app.events import declare
 from eventsourcing_app.events.registry import Registry
 from tests.conftest import ROOT
@@ -252,7 +252,7 @@ def test_another_models_relation_to_it_makes_no_difference() -> None:
 PRINT = """
 import django, sys
 django.setup()
-from eventsourcing_app.aggregates.applycode import _Walk, fingerprint_of
+from eventsourcing_app.aggregates.past.applycode import _Walk, fingerprint_of
 from demo_bank.models import Account
 from tests.samples.models import Contract, Passport, Wallet
 

@@ -10,8 +10,8 @@ from django.db.models import F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eventsourcing_app.aggregates.fold import fold, fold_on
-from eventsourcing_app.aggregates.history import state_at
+from eventsourcing_app.aggregates.past.history import state_at
+from eventsourcing_app.aggregates.rebuild.fold import fold, fold_on
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.exceptions import UnknownEventType
 from eventsourcing_app.log.streams import windows

@@ -8,7 +8,7 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import SpentInstance
 from eventsourcing_app.models import StoredEvent
 from tests.samples.factories import failing

@@ -14,8 +14,8 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected, applies
-from eventsourcing_app.aggregates.fit import require_fit
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
+from eventsourcing_app.aggregates.saving.fit import require_fit
 from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 from eventsourcing_app.models import EventSourcedModel, StoredEvent

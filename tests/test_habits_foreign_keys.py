@@ -12,7 +12,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connection, models, transaction
 from django.test.utils import isolate_apps
 
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import DirectWriteRefused, UnrecordedChange
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from tests.samples.factories import failing, list_book, open_wallet, versions

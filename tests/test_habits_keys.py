@@ -9,7 +9,7 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import ConcurrencyError, UnrecordedChange
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.models import EventSourcedModel

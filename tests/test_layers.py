@@ -46,7 +46,10 @@ EDGES: dict[str, tuple[str, ...]] = {
     "testing": ("models",),
 }
 # Folders whose __init__ holds a docstring and nothing else; the others are public modules.
-BARE_FOLDERS = ("events", "log", "aggregates", "projections", "access", "integrity", "brokers")
+BARE_FOLDERS = (
+    *("events", "log", "projections", "access", "integrity", "brokers"),
+    *("aggregates", "aggregates/saving", "aggregates/past", "aggregates/rebuild", "aggregates/adoption"),
+)
 # The one door to the queue.
 QUEUE, QUEUE_DOORS = "django_q", ("tasks.py", "subscriptions/wake.py")
 PUBLIC_MODULES = (

@@ -11,7 +11,7 @@ from django.core.checks import run_checks
 from django.db import connection, models, transaction
 
 from eventsourcing_app import publish
-from eventsourcing_app.aggregates.adopt import adopt
+from eventsourcing_app.aggregates.adoption.adopt import adopt
 from eventsourcing_app.api.problems import exception_handler
 from eventsourcing_app.checks import histories
 from eventsourcing_app.exceptions import AdoptionRefused, ConcurrencyError, DirectWriteRefused, NotAdopted

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from eventsourcing_app.aggregates.changes import Change
+from eventsourcing_app.aggregates.past.changes import Change
 from eventsourcing_app.exceptions import NoSuchVersion
 from eventsourcing_app.models import StoredSnapshot
 from tests.samples.factories import change_row, counter_of, held_elsewhere, issue_passport, open_wallet, remove_row

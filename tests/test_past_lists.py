@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from eventsourcing_app.aggregates import as_of
+from eventsourcing_app.aggregates.past import as_of
 from eventsourcing_app.exceptions import PastFilterRefused, SpentInstance
 from eventsourcing_app.models import EventSourcedManager, EventSourcedQuerySet, StoredSnapshot
 from tests.samples.factories import (

@@ -11,10 +11,10 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection, models
 
-from eventsourcing_app.aggregates import rebuild as module
-from eventsourcing_app.aggregates.drift import Drift, stored_value
-from eventsourcing_app.aggregates.rebuild import Rebuilt, check_sample, rebuild
-from eventsourcing_app.aggregates.rebuilder import Progress
+from eventsourcing_app.aggregates.rebuild import rebuild as module
+from eventsourcing_app.aggregates.rebuild.drift import Drift, stored_value
+from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, check_sample, rebuild
+from eventsourcing_app.aggregates.rebuild.rebuilder import Progress
 from eventsourcing_app.exceptions import SpentInstance, StateDrifted
 from eventsourcing_app.log.streams import windows
 from eventsourcing_app.management.commands import rebuild as rebuild_command

@@ -24,7 +24,7 @@ from django.db.migrations.writer import MigrationWriter, OperationWriter
 from django.test import override_settings
 
 from eventsourcing_app import operations
-from eventsourcing_app.aggregates import due
+from eventsourcing_app.aggregates.rebuild import due
 from eventsourcing_app.checks.rebuilds import check_rebuilds
 from eventsourcing_app.models import DueRebuild
 from eventsourcing_app.operations import RebuildState
@@ -193,7 +193,7 @@ def look(*columns: str, name: str = "Account") -> list[str]:
     """The command that says what the rows hold, what a comparison finds, and which models are marked."""
     code = f"""
         from bank.models import {name}
-        from eventsourcing_app.aggregates.rebuild import rebuild
+        from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
         from eventsourcing_app.models import DueRebuild
         print("rows", *{name}.objects.order_by("pk").values_list({", ".join(map(repr, columns))}))
         print("drifts", *[drift.problem for drift in rebuild({name}, check=True)])

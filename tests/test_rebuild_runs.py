@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from django.db import models
 from django.db.models import F
 
-from demo_bank.models import Account
-from eventsourcing_app.aggregates import code, runs
-from eventsourcing_app.aggregates import model as model_module
-from eventsourcing_app.aggregates.code import code_of
-from eventsourcing_app.aggregates.rebuilder import Ears, run_rebuild
+from eventsourcing_app.aggregates.rebuild import runs
+from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, run_rebuild
 from eventsourcing_app.models import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
-from tests.samples import events as samples_events
-from tests.samples import models as samples_models
 from tests.samples.factories import change_row, insert_rows, list_book, open_wallet
 from tests.samples.models import Book, Wallet
 
@@ -73,7 +67,7 @@ def test_a_run_begins_anew_if_what_it_had_done_may_not_hold_any_more(
 ) -> None:
     behind_it(interrupted)
     if reason == "code":
-        monkeypatch.setattr(runs, "code_of", lambda model: "another release")
+        monkeypatch.setattr(runs, "fingerprint_of", lambda model: b"another release")
     elif reason == "mark":
         DueRebuild.objects.create(model="samples.wallet")
     elif reason == "time":
@@ -81,13 +75,6 @@ def test_a_run_begins_anew_if_what_it_had_done_may_not_hold_any_more(
     done = run_rebuild(Wallet, check=reason != "repair", restart=reason == "restart")
     assert done is not None
     assert (done.aggregates, done.drifted) == (10, 1)
-
-
-def test_the_fingerprint_of_the_code_is_that_of_every_file_it_is_made_of(tmp_path: Path) -> None:
-    assert code_of(Wallet) == code_of(Wallet) != code_of(Account)
-    files = set(code._files(Wallet))
-    for part in (samples_models, samples_events, model_module):
-        assert Path(str(part.__file__)) in files
 
 
 def test_a_repair_answers_the_mark_that_it_has_seen_and_no_newer_one() -> None:

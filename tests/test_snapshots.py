@@ -18,10 +18,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from eventsourcing_app.aggregates import snapshots
-from eventsourcing_app.aggregates.applycode import fingerprint_of
-from eventsourcing_app.aggregates.history import make_snapshots
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.past import snapshots
+from eventsourcing_app.aggregates.past.applycode import fingerprint_of
+from eventsourcing_app.aggregates.past.history import make_snapshots
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.log.recorded import FROM_ROW
 from eventsourcing_app.models import StoredEvent, StoredSnapshot
 from tests.samples.factories import (
@@ -495,7 +495,7 @@ def test_the_command_makes_what_is_due_and_no_more() -> None:
 
 
 def test_the_command_goes_through_more_rows_than_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eventsourcing_app.aggregates.history.WINDOW", 2)
+    monkeypatch.setattr("eventsourcing_app.aggregates.past.history.WINDOW", 2)
     counters = [counter_of(4) for _ in range(5)]
     assert list(make_snapshots(Counter)) == [4] * 5
     assert [kept(counter) for counter in counters] == [[4]] * 5

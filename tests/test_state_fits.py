@@ -7,7 +7,7 @@ from decimal import Decimal
 import pytest
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.models import StoredEvent
 from tests.samples.models import Book, Counter, Wallet
 

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection
 from django.db.models.signals import pre_save
 
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import (
     DirectWriteRefused,
     NothingRecorded,

@@ -464,7 +464,7 @@ LOOK = """
 ({version}, 'first')
 >>> [stored.version for stored in Model.objects.get().history()] == list(range(1, {version} + 1))
 True
->>> from eventsourcing_app.aggregates.rebuild import rebuild
+>>> from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 >>> list(rebuild(Model, check=True))
 []
 >>> from django.core.management import call_command

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from django.db import models, transaction
 
-from eventsourcing_app.aggregates.as_of import AsOf
 from eventsourcing_app.aggregates.by_key import is_simple_key, load
-from eventsourcing_app.aggregates.changes import diff, trail
 from eventsourcing_app.aggregates.dispatch import own_command
-from eventsourcing_app.aggregates.history import replay, state_at
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.once import Operation, Receipts, reaction_key, run_once
+from eventsourcing_app.aggregates.past.as_of import AsOf
+from eventsourcing_app.aggregates.past.changes import diff, trail
+from eventsourcing_app.aggregates.past.history import replay, state_at
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
 from eventsourcing_app.aggregates.receipts import Receipt
-from eventsourcing_app.aggregates.write import write
+from eventsourcing_app.aggregates.saving.write import write
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.errors import conflicts_translated
 from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
@@ -26,8 +26,8 @@ from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from eventsourcing_app.aggregates.changes import Diff, TrailEntry
     from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.aggregates.past.changes import Diff, TrailEntry
     from eventsourcing_app.log.recorded import RecordedEvent
 
 M = TypeVar("M", bound="EventSourcedModel")

@@ -15,12 +15,12 @@ from django.db.models.signals import pre_delete
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.aggregates.dispatch import applies_of, method_for
-from eventsourcing_app.aggregates.ends import loses_row
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.loading import require_as_loaded
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.recording import Recording, history_fields
-from eventsourcing_app.aggregates.write import save_unrecorded, write
+from eventsourcing_app.aggregates.saving.ends import loses_row
+from eventsourcing_app.aggregates.saving.write import save_unrecorded, write
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.codec import decode, encode
 from eventsourcing_app.events.declare import declaration_of
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 
 _IDENTITY = frozenset({"version", "changed_at"})
-"""What tells one loaded state from every other: see ``rows.Loaded``."""
+"""What tells one loaded state from every other: see ``saving.updates.Loaded``."""
 
 
 class _EventSourcedModelBase(ModelBase):

@@ -45,7 +45,7 @@ class StoredSnapshot(models.Model):
     """The state of an aggregate after one of its versions, so that the past need not be folded from the first event.
 
     A cache: any row, and all of them, may be deleted at any time (``StoredSnapshot.objects.all().delete()``). A row is
-    believed only as long as code, event and stamp are those that it was made with; see ``aggregates.snapshots``.
+    believed only as long as code, event and stamp are those that it was made with; see ``aggregates.past.snapshots``.
     """
 
     stream_type = ByteOrderedCharField(_("stream type"), max_length=200)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.core import checks
 from django.db import connections
 
-from eventsourcing_app.aggregates.due import due
+from eventsourcing_app.aggregates.rebuild.due import due
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:

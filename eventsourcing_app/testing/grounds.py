@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 from django.db import models, transaction
 
 from eventsourcing_app.aggregates.dispatch import own_command
-from eventsourcing_app.aggregates.fit import require_fit
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.recording import Recording, history_fields
-from eventsourcing_app.aggregates.write import require_key
+from eventsourcing_app.aggregates.saving.fit import require_fit
+from eventsourcing_app.aggregates.saving.write import require_key
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events import evolution
 from eventsourcing_app.log import clock

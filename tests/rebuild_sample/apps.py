@@ -26,7 +26,7 @@ class RebuildSampleConfig(AppConfig):
 
     def ready(self) -> None:
         # By name: this module is imported before models can be.
-        import_string("eventsourcing_app.aggregates.runs").PART_EVENTS = 10
+        import_string("eventsourcing_app.aggregates.rebuild.runs").PART_EVENTS = 10
         wallet = import_string("tests.samples.models.Wallet")
         opened = wallet._opened
 

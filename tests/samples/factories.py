@@ -12,8 +12,8 @@ import pytest
 from django.db import connection, connections, models, transaction
 from django.db.models.fields.files import FieldFile
 
-from eventsourcing_app.aggregates.drift import Drift
-from eventsourcing_app.aggregates.rebuild import rebuild
+from eventsourcing_app.aggregates.rebuild.drift import Drift
+from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.log.append import COPY_FROM
 from eventsourcing_app.log.verify import verify
 from eventsourcing_app.models import EventSourcedModel, StoredEvent

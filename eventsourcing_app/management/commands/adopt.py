@@ -10,7 +10,7 @@ from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsourcing_app.aggregates.adopt import BATCH_SIZE, Adoption, adopt
+from eventsourcing_app.aggregates.adoption.adopt import BATCH_SIZE, Adoption, adopt
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.exceptions import AdoptionRefused, ConcurrencyError
 

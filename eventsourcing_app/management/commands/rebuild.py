@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsourcing_app.aggregates.named import event_sourced
-from eventsourcing_app.aggregates.rebuild import Rebuilt, Stopped, check_sample
-from eventsourcing_app.aggregates.rebuilder import Ears, Progress, run_rebuild
-from eventsourcing_app.aggregates.runs import Counts, Finding, finding_of
+from eventsourcing_app.aggregates.rebuild.named import event_sourced
+from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, Stopped, check_sample
+from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, Progress, run_rebuild
+from eventsourcing_app.aggregates.rebuild.runs import Counts, Finding, finding_of
 from eventsourcing_app.exceptions import EventSourcingError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsourcing_app.aggregates.history import make_snapshots
 from eventsourcing_app.aggregates.model import EventSourcedModel
-from eventsourcing_app.aggregates.snapshots import drop_snapshots
+from eventsourcing_app.aggregates.past.history import make_snapshots
+from eventsourcing_app.aggregates.past.snapshots import drop_snapshots
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from django.db import models
 
 from eventsourcing_app.aggregates.dispatch import method_for
-from eventsourcing_app.aggregates.history import blank
+from eventsourcing_app.aggregates.past.history import blank
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.events import codec, evolution
 from eventsourcing_app.events.registry import registry

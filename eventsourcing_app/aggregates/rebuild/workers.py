@@ -16,10 +16,10 @@ from django.apps import apps
 from django.conf import settings
 from django.db import OperationalError
 
-from eventsourcing_app.aggregates.child import Outcome, Setting, main
-from eventsourcing_app.aggregates.rebuild import Stopped
-from eventsourcing_app.aggregates.rebuild_records import RebuildPart
-from eventsourcing_app.aggregates.runs import stored, work_off
+from eventsourcing_app.aggregates.rebuild.child import Outcome, Setting, main
+from eventsourcing_app.aggregates.rebuild.rebuild import Stopped
+from eventsourcing_app.aggregates.rebuild.records import RebuildPart
+from eventsourcing_app.aggregates.rebuild.runs import stored, work_off
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.connection import log_connection
 

@@ -23,7 +23,7 @@ from django.db.models import OuterRef, Subquery
 from django.db.models.fields.files import FieldFile
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from eventsourcing_app.aggregates.applycode import fingerprint_of
+from eventsourcing_app.aggregates.past.applycode import fingerprint_of
 from eventsourcing_app.aggregates.recording import Recording, history_fields
 from eventsourcing_app.aggregates.records import StoredSnapshot
 from eventsourcing_app.conf import conf

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from eventsourcing_app.aggregates.drift import Drift, drifts, rows
-from eventsourcing_app.aggregates.fold import fold
-from eventsourcing_app.aggregates.history import blank
 from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.past.history import blank
+from eventsourcing_app.aggregates.rebuild.drift import Drift, drifts, rows
+from eventsourcing_app.aggregates.rebuild.fold import fold
 from eventsourcing_app.log.streams import sample, windows, with_history
 
 if TYPE_CHECKING:

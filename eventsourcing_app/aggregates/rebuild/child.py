@@ -46,7 +46,7 @@ def main(pipe: Connection[Any, Any], setting: Setting) -> None:
         os.environ["DJANGO_SETTINGS_MODULE"] = setting.settings
         django.setup()
         connections[setting.alias].settings_dict["NAME"] = setting.database
-        import_string("eventsourcing_app.aggregates.workers.serve")(pipe, setting)
+        import_string("eventsourcing_app.aggregates.rebuild.workers.serve")(pipe, setting)
     except Exception:  # noqa: BLE001 - whatever it is, it is told where somebody reads it
         with suppress(OSError):
             pipe.send(Outcome(0, error=traceback.format_exc()))

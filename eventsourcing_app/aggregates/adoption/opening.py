@@ -13,11 +13,11 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models
 
+from eventsourcing_app.aggregates.adoption.opening_code import code_of, stated_fields
 from eventsourcing_app.aggregates.dispatch import method_for
-from eventsourcing_app.aggregates.drift import differences
-from eventsourcing_app.aggregates.history import blank
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.opening_code import code_of, stated_fields
+from eventsourcing_app.aggregates.past.history import blank
+from eventsourcing_app.aggregates.rebuild.drift import differences
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.events.codec import decode, encode, problems
 from eventsourcing_app.events.declare import declaration_of, field_types, unwrapped

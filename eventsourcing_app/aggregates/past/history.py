@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from django.db import models
 
 from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.past.snapshots import Keeper, make_plain, newest, restore
 from eventsourcing_app.aggregates.recording import Recording
-from eventsourcing_app.aggregates.snapshots import Keeper, make_plain, newest, restore
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.registry import registry
 from eventsourcing_app.exceptions import NoSuchVersion

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from django.db import models, transaction
 from django.db.models import sql
 
-from eventsourcing_app.aggregates.ends import removes_row
-from eventsourcing_app.aggregates.updates import Loaded, as_loaded, update
+from eventsourcing_app.aggregates.saving.ends import removes_row
+from eventsourcing_app.aggregates.saving.updates import Loaded, as_loaded, update
 from eventsourcing_app.log.append import StateWrite
 
 if TYPE_CHECKING:

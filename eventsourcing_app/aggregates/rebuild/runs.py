@@ -16,12 +16,12 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from eventsourcing_app.aggregates import rebuild as work
-from eventsourcing_app.aggregates.code import code_of
-from eventsourcing_app.aggregates.drift import rows
-from eventsourcing_app.aggregates.history import blank
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.rebuild_records import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
+from eventsourcing_app.aggregates.past.applycode import fingerprint_of
+from eventsourcing_app.aggregates.past.history import blank
+from eventsourcing_app.aggregates.rebuild import rebuild as work
+from eventsourcing_app.aggregates.rebuild.drift import rows
+from eventsourcing_app.aggregates.rebuild.records import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log import streams
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from django.db import models
 
-    from eventsourcing_app.aggregates.drift import Drift
     from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.aggregates.rebuild.drift import Drift
 
 PART_EVENTS = 20_000
 """Events of a part: what is done again at most if a worker is killed, besides the rest of its last stream."""
@@ -76,7 +76,7 @@ def begin(model: type[EventSourcedModel], *, check: bool, restart: bool) -> tupl
     It begins anew after another version of the code, a new mark of a migration, or a long pause, or if it was to do
     something else.
     """
-    label, code = model._meta.label_lower, code_of(model)
+    label, code = model._meta.label_lower, fingerprint_of(model).hex()
     due = stored(DueRebuild).filter(model=label).values_list("marked_at", flat=True).first()
     now = timezone.now()
     run = stored(RebuildRun).filter(model=label).first()

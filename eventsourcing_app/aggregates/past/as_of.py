@@ -15,9 +15,9 @@ from django.db.models import Case, F, Value, When
 from django.db.models.functions import Cast, Collate
 
 from eventsourcing_app.aggregates.dispatch import applies_of
-from eventsourcing_app.aggregates.history import as_past, blank, fold_onto, from_snapshot, key_field
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.snapshots import Keeper, newest_of
+from eventsourcing_app.aggregates.past.history import as_past, blank, fold_onto, from_snapshot, key_field
+from eventsourcing_app.aggregates.past.snapshots import Keeper, newest_of
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.exceptions import PastFilterRefused

@@ -10,7 +10,8 @@ from django.db import DatabaseError, models, transaction
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from eventsourcing_app.aggregates.dispatch import commands_of
-from eventsourcing_app.aggregates.ends import (
+from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
+from eventsourcing_app.aggregates.saving.ends import (
     announce_removal,
     loses_row,
     removes_row,
@@ -18,10 +19,9 @@ from eventsourcing_app.aggregates.ends import (
     require_not_ended,
     require_unprotected,
 )
-from eventsourcing_app.aggregates.fit import require_fit
-from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
-from eventsourcing_app.aggregates.renamed import require_no_older_stream
-from eventsourcing_app.aggregates.rows import (
+from eventsourcing_app.aggregates.saving.fit import require_fit
+from eventsourcing_app.aggregates.saving.renamed import require_no_older_stream
+from eventsourcing_app.aggregates.saving.rows import (
     draw_key,
     draws_key_late,
     insert,
@@ -29,7 +29,7 @@ from eventsourcing_app.aggregates.rows import (
     new_key,
     state_write,
 )
-from eventsourcing_app.aggregates.updates import Loaded, update_many
+from eventsourcing_app.aggregates.saving.updates import Loaded, update_many
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import (
     CommandRejected,

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.utils import timezone
 
-from eventsourcing_app.aggregates import runs
-from eventsourcing_app.aggregates.child import Outcome
-from eventsourcing_app.aggregates.exclusion import exclusive
-from eventsourcing_app.aggregates.rebuild import Stopped
-from eventsourcing_app.aggregates.rebuild_records import RebuildPart, RebuildRun
-from eventsourcing_app.aggregates.workers import Died, Workers
+from eventsourcing_app.aggregates.rebuild import runs
+from eventsourcing_app.aggregates.rebuild.child import Outcome
+from eventsourcing_app.aggregates.rebuild.exclusion import exclusive
+from eventsourcing_app.aggregates.rebuild.rebuild import Stopped
+from eventsourcing_app.aggregates.rebuild.records import RebuildPart, RebuildRun
+from eventsourcing_app.aggregates.rebuild.workers import Died, Workers
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.connection import log_connection
 

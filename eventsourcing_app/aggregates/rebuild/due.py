@@ -13,9 +13,9 @@ from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.operations import RenameModel
 
 from eventsourcing_app.aggregates.model import EventSourcedModel
-from eventsourcing_app.aggregates.rebuild_records import DueRebuild
-from eventsourcing_app.aggregates.rebuilder import Ears, run_rebuild
-from eventsourcing_app.aggregates.runs import stored
+from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, run_rebuild
+from eventsourcing_app.aggregates.rebuild.records import DueRebuild
+from eventsourcing_app.aggregates.rebuild.runs import stored
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildRunning
 

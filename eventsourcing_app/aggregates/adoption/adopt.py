@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models, transaction
 
+from eventsourcing_app.aggregates.adoption.opening import Opening
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.opening import Opening
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context, current
 from eventsourcing_app.exceptions import AdoptionRefused, ConcurrencyError

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import DataError, IntegrityError, models, transaction
 
-from eventsourcing_app.aggregates.ends import has_row
-from eventsourcing_app.aggregates.fold import fold_on
-from eventsourcing_app.aggregates.history import blank, fold_onto
 from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.past.history import blank, fold_onto
+from eventsourcing_app.aggregates.rebuild.fold import fold_on
 from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.aggregates.saving.ends import has_row
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.read import read_stream
 from eventsourcing_app.log.streams import windows

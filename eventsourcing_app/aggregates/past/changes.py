@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eventsourcing_app.aggregates.history import fold_onto, resume, state_at
+from eventsourcing_app.aggregates.past.history import fold_onto, resume, state_at
+from eventsourcing_app.aggregates.past.snapshots import Keeper, value_of
 from eventsourcing_app.aggregates.recording import history_fields
-from eventsourcing_app.aggregates.snapshots import Keeper, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

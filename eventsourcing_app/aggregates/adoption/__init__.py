@@ -1,0 +1,1 @@
+"""Existing tables that become event-sourced."""

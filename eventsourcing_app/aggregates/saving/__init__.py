@@ -1,0 +1,1 @@
+"""Writing aggregates: their rows and their events in one transaction, each row only as it was loaded."""
