@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from django.db.migrations.state import ProjectState
 
 
-__all__ = ["PROTECTED", "MakeAppendOnly", "RebuildState", "protect", "triggers_missing"]
+__all__ = ["MakeAppendOnly", "RebuildState", "protect", "triggers_missing"]
 
 
 class MakeAppendOnly(Operation):

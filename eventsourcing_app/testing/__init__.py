@@ -1,4 +1,4 @@
-"""For the tests of projects that use this app; refuses to work outside a test database.
+"""For the tests of projects that use this app. What makes up a past or lifts protection needs a test database.
 
 Its words are imported when they are first used: pytest imports this package for its plugin, before Django is set up.
 """
