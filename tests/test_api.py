@@ -761,3 +761,19 @@ def test_a_command_that_ends_an_object_and_removes_its_row_is_answered_with_the_
     )
     assert not Visit.objects.exists()
     assert root.get(f"/api/visits/{pk}/").status_code == 404
+
+
+def test_a_repetition_of_the_command_that_removed_the_row_gets_its_answer(root: APIClient) -> None:
+    pk = Visit.objects.perform_new(Visit.begin, text="begun").pk
+    first, again = (
+        root.post(f"/api/visits/{pk}/end/", {"text": "ended"}, format="json", headers={"Idempotency-Key": "k1"})
+        for _ in range(2)
+    )
+    assert (first.status_code, again.status_code) == (200, 200), again.json()
+    assert (again.json()["state"], again.json()["version"]) == (first.json()["state"], 2)
+    assert again.headers["Idempotency-Replayed"] == "true"
+    for url, key in ((f"/api/visits/{pk}/end/", "k2"), ("/api/visits/no-key/end/", "k1"), ("/api/visits/7/end/", "k1")):
+        other = root.post(url, {"text": "ended"}, format="json", headers={"Idempotency-Key": key})
+        assert other.status_code == 404, other.json()
+    assert root.post(f"/api/visits/{pk}/end/", {"text": "ended"}, format="json").status_code == 404
+    assert Visit.objects.history(pk).count() == 2

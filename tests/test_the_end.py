@@ -423,7 +423,7 @@ def test_a_rebuild_brings_no_removed_row_back_and_removes_one_that_was_left() ->
     fields = [field for field in Visit._meta.concrete_fields if not field.generated]
     left: Any = models.QuerySet(Visit)
     left._insert([row], fields=fields, using="default", raw=True)
-    assert "should have removed the row" in rebuilt(Visit, "--check")
+    assert "the row is left over; its history ended at version 2" in rebuilt(Visit, "--check")
     assert Visit.objects.count() == 2
     assert "1 differ, all repaired" in rebuilt(Visit)
     assert not Visit.objects.filter(pk=visit.pk).exists()

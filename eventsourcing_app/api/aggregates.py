@@ -6,7 +6,7 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import DataError, IntegrityError, transaction
 from django.http import Http404
 from django.urls import NoReverseMatch
@@ -172,10 +172,26 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
             if command.creates:
                 receipt = runner.perform_new(function, **serializer.validated_data)
             else:
-                receipt = runner.perform(self.get_object().pk, function, **serializer.validated_data)
+                receipt = runner.perform(
+                    self._target(repeatable=key is not None), function, **serializer.validated_data
+                )
             body = self._outcome(receipt)
         code = status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK
         return Response(body, status=code, headers=self._headers(command, receipt))
+
+    def _target(self, *, repeatable: bool) -> Any:
+        """Return the key of the object; also of one whose row has gone, which the same request may have removed."""
+        try:
+            return self.get_object().pk
+        except Http404:
+            pk = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
+            gone = self.model.remove_row_at_end and self.lookup_field == "pk" and is_text(str(pk))
+            try:
+                if not repeatable or not gone or self.model._base_manager.filter(pk=pk).exists():
+                    raise
+            except (TypeError, ValueError, ValidationError) as error:  # no such key
+                raise Http404 from error
+            return pk
 
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
         versions = (receipt.version - receipt.count + 1, receipt.version)

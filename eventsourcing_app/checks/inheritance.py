@@ -16,6 +16,11 @@ if TYPE_CHECKING:
 
 OF_THE_BASE = ("version", "changed_at", "ended")
 """The columns of the base."""
+_OF_THE_STREAM = (
+    *("stream_type", "stream_type_aliases", "unrecorded"),
+    *("remove_row_at_end", "snapshot_version", "adoption_event"),
+)
+"""What a model says of its streams: a proxy has the same ones."""
 _RESERVED = frozenset(name for name in dir(EventSourcedModel) if not name.startswith("_")) - {"id", "pk", "objects"}
 """What ``EventSourcedModel`` itself means by a name: its columns, attributes and methods, and those of Django."""
 
@@ -37,9 +42,7 @@ def _proxy(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
     concrete = model._meta.concrete_model
     if concrete is None or not issubclass(concrete, EventSourcedModel):
         return
-    differing = [
-        name for name in ("stream_type", "unrecorded") if getattr(model, name, ()) != getattr(concrete, name, ())
-    ]
+    differing = [name for name in _OF_THE_STREAM if getattr(model, name, ()) != getattr(concrete, name, ())]
     methods = applies_of(model)
     differing += [
         f"{name}()"
