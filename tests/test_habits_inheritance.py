@@ -245,13 +245,28 @@ def test_a_proxy_is_in_order() -> None:
 
 
 @isolate_apps("tests.samples")
-@pytest.mark.parametrize("what", ["stream_type", "unrecorded", "_christened", "_other"])
+@pytest.mark.parametrize(
+    "what",
+    [
+        *("stream_type", "stream_type_aliases", "unrecorded", "_christened", "_other"),
+        *("remove_row_at_end", "snapshot_version", "adoption_event"),
+    ],
+)
 def test_a_proxy_that_means_something_else_by_the_same_stream_is_an_error(what: str) -> None:
     @applies(Named)
     def other(self: Ship, event: Named) -> None:
         self.name = "other"
 
-    own = {"stream_type": "checks.other", "unrecorded": (), "_christened": other, "_other": other}[what]
+    own: object = {
+        "stream_type": "checks.other",
+        "stream_type_aliases": ("checks.older",),
+        "unrecorded": (),
+        "_christened": other,
+        "_other": other,
+        "remove_row_at_end": True,
+        "snapshot_version": 2,
+        "adoption_event": Named,
+    }[what]
     body = {"__module__": __name__, "Meta": type("Meta", (Of,), {"proxy": True}), what: own}
     assert found(type("Differing", (Ship,), body)) == {"E118"}
 
