@@ -31,30 +31,34 @@ def prepared_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     forbids it, because some connection poolers cannot keep them), the server plans such a statement once a connection.
     Every parameter must have a type that the server can tell: by its column, or by a cast.
     """
-    cursor = connection.cursor()
-    if getattr(connection.connection, "prepare_threshold", None) is not None:
-        _send_apart(connection, cursor)
-    return cursor
+    if connection.vendor != "postgresql" or connection.queries_logged:
+        return connection.cursor()
+    connection.ensure_connection()
+    if getattr(connection.connection, "prepare_threshold", None) is None:
+        return connection.cursor()
+    return _cursor_of_driver(connection)
 
 
 def reading_cursor(connection: BaseDatabaseWrapper) -> CursorWrapper:
     """Return a cursor for many rows: on PostgreSQL they come in binary, which takes a quarter of the time to read."""
-    cursor = connection.cursor()
-    if connection.vendor == "postgresql":
-        _send_apart(connection, cursor, binary=True)
-    return cursor
+    if connection.vendor != "postgresql" or connection.queries_logged:
+        return connection.cursor()
+    return _cursor_of_driver(connection, binary=True)
 
 
-def _send_apart(connection: BaseDatabaseWrapper, cursor: CursorWrapper, *, binary: bool = False) -> None:
-    """Put a cursor that sends parameters apart from the SQL into Django's wrapper, with all that it checks.
+def _cursor_of_driver(connection: BaseDatabaseWrapper, *, binary: bool = False) -> CursorWrapper:
+    """Do what ``connection.cursor()`` does, with a cursor that sends parameters apart from the SQL.
 
     Not where queries are logged: the log is to show them with their parameters, which such a cursor does not know.
     """
-    if not connection.queries_logged:
-        psycopg: Any = connection.Database  # type: ignore[attr-defined]  # the driver, as each backend has it
-        own = psycopg.Cursor(connection.connection)
-        own.format = psycopg.pq.Format.BINARY if binary else psycopg.pq.Format.TEXT
-        cursor.cursor = own
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    connection.validate_thread_sharing()
+    psycopg: Any = connection.Database  # type: ignore[attr-defined]  # the driver, as each backend has it
+    cursor = psycopg.Cursor(connection.connection)
+    if binary:
+        cursor.format = psycopg.pq.Format.BINARY
+    return connection.make_cursor(cursor)
 
 
 def stored_event() -> type[StoredEvent]:
