@@ -9,7 +9,7 @@ from django_q.conf import Conf
 from django_q.models import Schedule
 from django_q.tasks import async_task
 
-from eventsourcing_app.aggregates.rebuild.named import event_sourced
+from eventsourcing_app.aggregates.named import event_sourced
 from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, check_sample
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import StateDrifted

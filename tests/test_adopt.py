@@ -27,7 +27,7 @@ from eventsourcing_app import applies, context, event
 from eventsourcing_app.aggregates.adoption import adopt as module
 from eventsourcing_app.aggregates.adoption.adopt import Adoption, adopt
 from eventsourcing_app.aggregates.adoption.opening import Opening
-from eventsourcing_app.aggregates.adoption.opening_code import code_of
+from eventsourcing_app.aggregates.adoption.opening_code import suggested_code
 from eventsourcing_app.aggregates.dispatch import applies_of
 from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import AdoptionRefused
@@ -600,7 +600,7 @@ def test_the_printed_types_are_those_of_the_columns() -> None:
         class Meta(EventSourcedModel.Meta):
             app_label = "samples"
 
-    code = code_of(Kinds)
+    code = suggested_code(Kinds)
     for line in (
         "from datetime import date, datetime\n",
         "from uuid import UUID\n",

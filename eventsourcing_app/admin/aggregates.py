@@ -18,6 +18,7 @@ from eventsourcing_app.access.visibility import may_view_events, visible_trail
 from eventsourcing_app.admin.presentation import NOTHING, Links, summary, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.recording import OF_THE_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -119,8 +120,7 @@ class EventSourcedAdmin(ReadOnlyAdmin[A]):
 
 
 def _state_fields(model: type[EventSourcedModel]) -> Sequence[str]:
-    of_the_base = ("version", "changed_at", "ended")
-    return [field.name for field in model._meta.concrete_fields if field.name not in of_the_base]
+    return [field.name for field in model._meta.concrete_fields if field.name not in OF_THE_EVENT]
 
 
 def _line(links: Links, event: StoredEvent) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from django.db import models
 
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.connection import log_connection, prepared_cursor
 
@@ -66,7 +67,7 @@ _statements: dict[tuple[type[models.Model], bool, str], _Statement] = {}
 
 
 def _compile(connection: BaseDatabaseWrapper, model: type[models.Model], pk: object, lock: bool) -> _Statement:
-    rows: models.QuerySet[models.Model] = models.QuerySet(model, using=conf.DATABASE).order_by().filter(pk=pk)
+    rows = plain_rows(model).order_by().filter(pk=pk)
     if lock:
         rows = rows.select_for_update(no_key=True, of=("self",))
     compiler = rows.query.get_compiler(connection=connection)

@@ -7,6 +7,7 @@ from functools import cache
 from django.core.exceptions import ImproperlyConfigured
 
 from eventsourcing_app.aggregates.declare import Command, command_of
+from eventsourcing_app.events.declare import declaration_of
 
 
 @cache
@@ -24,6 +25,12 @@ def applies_of(cls: type) -> dict[type, str]:
                 own[event] = name
         found |= own
     return found
+
+
+def ending_names(cls: type) -> list[str]:
+    """Return the wire names, older ones too, of the events of a class that end a stream."""
+    declared = map(declaration_of, applies_of(cls))
+    return [name for declaration in declared if declaration.ends for name in declaration.names]
 
 
 @cache

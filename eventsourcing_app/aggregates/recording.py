@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _IMMUTABLE = frozenset({str, int, bool, float, Decimal, date, datetime, time, timedelta, UUID, bytes, type(None)})
 _order = itertools.count()
+OF_THE_EVENT = ("version", "changed_at", "ended")
+"""The columns of the base: an event tells them by where it stands, not by its data."""
 
 
 class PendingEvent(NamedTuple):

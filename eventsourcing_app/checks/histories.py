@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core import checks
-from django.db import DatabaseError, connections, models, transaction
+from django.db import DatabaseError, connections, transaction
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.registry import registry
 
@@ -47,7 +48,7 @@ def _models() -> Iterator[type[EventSourcedModel]]:
 def _has_unadopted_rows(model: type[EventSourcedModel], tables: set[str]) -> bool:
     if model._meta.db_table not in tables:
         return False  # not migrated yet
-    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(model, using=conf.DATABASE)
+    rows = plain_rows(model)
     try:
         with transaction.atomic(using=conf.DATABASE):
             return rows.filter(version=0).exists()

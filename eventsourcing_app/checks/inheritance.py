@@ -10,12 +10,11 @@ from django.db import models
 from eventsourcing_app.aggregates.declare import Command
 from eventsourcing_app.aggregates.dispatch import applies_of, commands_of
 from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.recording import OF_THE_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-OF_THE_BASE = ("version", "changed_at", "ended")
-"""The columns of the base."""
 _OF_THE_STREAM = (
     *("stream_type", "stream_type_aliases", "unrecorded"),
     *("remove_row_at_end", "snapshot_version", "adoption_event"),
@@ -56,7 +55,7 @@ def _proxy(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
 def _names(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
     own = EventSourcedModel._meta
     fields = {field.name for field in model._meta.get_fields(include_hidden=True) if field.name in _RESERVED}
-    fields -= {name for name in OF_THE_BASE if type(model._meta.get_field(name)) is type(own.get_field(name))}
+    fields -= {name for name in OF_THE_EVENT if type(model._meta.get_field(name)) is type(own.get_field(name))}
     taken = fields | (commands_of(model).keys() & _RESERVED)
     if taken:
         yield _reserved(model, taken)

@@ -12,11 +12,12 @@ from django.db import models
 from django.db.models.fields import NOT_PROVIDED
 
 from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.keys import key_field
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
-from eventsourcing_app.aggregates.recording import history_fields
-from eventsourcing_app.checks.inheritance import OF_THE_BASE, inheritance_problems
+from eventsourcing_app.aggregates.recording import OF_THE_EVENT, history_fields
+from eventsourcing_app.checks.inheritance import inheritance_problems
 from eventsourcing_app.checks.relations import cascade_problems, relation_problems
 from eventsourcing_app.events.declare import MAX_NAME, is_name
 from eventsourcing_app.events.registry import registry as events
@@ -68,7 +69,7 @@ def _problems(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
     unknown = set(model.unrecorded) - {field.name for field in model._meta.concrete_fields}
     if unknown:
         yield _unknown_unrecorded(model, unknown)
-    identity = set(model.unrecorded) & {*OF_THE_BASE, model._meta.pk.name}
+    identity = set(model.unrecorded) & {*OF_THE_EVENT, model._meta.pk.name}
     if identity:
         yield _identity_unrecorded(model, identity)
     yield from _commands(model)
@@ -94,7 +95,7 @@ def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
             obj=model,
             id="eventsourcing_app.E110",
         )
-    elif not isinstance(_target(key), _KEYS):
+    elif not isinstance(key_field(model), _KEYS):
         yield checks.Error(
             f"The primary key of {model._meta.label} is a {type(key).__name__}: one key could be spelled in several "
             "ways, and each would name a stream of its own.",
@@ -109,12 +110,6 @@ def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
             obj=model,
             id="eventsourcing_app.E110",
         )
-
-
-def _target(key: models.Field[Any, Any]) -> models.Field[Any, Any]:
-    while isinstance(key, models.ForeignKey):
-        key = key.target_field
-    return key
 
 
 def _field(model: type[EventSourcedModel], field: models.Field[Any, Any]) -> Iterator[checks.CheckMessage]:

@@ -13,6 +13,7 @@ from django.db import models, transaction
 
 from eventsourcing_app.aggregates.adoption.opening import Opening
 from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context, current
 from eventsourcing_app.exceptions import AdoptionRefused, ConcurrencyError
@@ -129,7 +130,7 @@ def _store(model: type[EventSourcedModel], made: Sequence[tuple[Any, NewEvent]])
     recorded_at = clock.now()
     with conflicts_translated(model.stream_type, f"{made[0][0]} to {made[-1][0]}", expected=0):
         append([event for _pk, event in made], recorded_at=recorded_at)
-    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(model, using=conf.DATABASE)
+    rows = plain_rows(model)
     rows = rows.filter(pk__in=[pk for pk, _event in made], version=0)
     if rows.update(version=1, changed_at=recorded_at) != len(made):
         raise ConcurrencyError(model.stream_type, f"{made[0][0]} to {made[-1][0]}", expected=0)
@@ -148,8 +149,7 @@ def _data_of(opening: Opening, row: EventSourcedModel, begun: set[str]) -> str:
 
 
 def _without_history(model: type[EventSourcedModel], last: Any) -> models.QuerySet[EventSourcedModel]:
-    # A plain queryset: a custom manager may hide rows.
-    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(model, using=conf.DATABASE)
+    rows = plain_rows(model)
     rows = rows.filter(version=0).order_by("pk")
     return rows if last is None else rows.filter(pk__gt=last)
 

@@ -13,7 +13,7 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models
 
-from eventsourcing_app.aggregates.adoption.opening_code import code_of, stated_fields
+from eventsourcing_app.aggregates.adoption.opening_code import stated_fields, suggested_code
 from eventsourcing_app.aggregates.dispatch import method_for
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.past.history import blank
@@ -140,4 +140,6 @@ def _takes(annotation: object, plain: type) -> bool:
 
 
 def _undeclared(model: type[EventSourcedModel], why: str) -> ImproperlyConfigured:
-    return ImproperlyConfigured(f"{model._meta.label} {why} Write it, for example like this:\n\n{code_of(model)}")
+    return ImproperlyConfigured(
+        f"{model._meta.label} {why} Write it, for example like this:\n\n{suggested_code(model)}"
+    )

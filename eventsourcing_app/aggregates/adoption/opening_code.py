@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import models
 
-from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.aggregates.recording import OF_THE_EVENT, history_fields
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
-_KEPT: Final = frozenset({"version", "changed_at", "ended"})
-"""What the base keeps by itself: no event states it."""
 _TYPES: Final[Mapping[type[models.Field[Any, Any]], str]] = {
     models.BooleanField: "bool",
     models.UUIDField: "UUID",
@@ -41,10 +39,10 @@ _IMPORTS: Final = {
 
 def stated_fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
     """Return the fields that an opening event has to state: those with a history, but for what the base keeps."""
-    return tuple(field for field in history_fields(model) if field.name not in _KEPT)
+    return tuple(field for field in history_fields(model) if field.name not in OF_THE_EVENT)
 
 
-def code_of(model: type[EventSourcedModel]) -> str:
+def suggested_code(model: type[EventSourcedModel]) -> str:
     """Return the code that adopts the rows of ``model``: an event with its fields, and the method that applies it."""
     name = f"{model.__name__}Adopted" if model.adoption_event is None else model.adoption_event.__name__
     fields = stated_fields(model)

@@ -14,12 +14,12 @@ from django.db import models
 from django.db.models import Case, F, Value, When
 from django.db.models.functions import Cast, Collate
 
-from eventsourcing_app.aggregates.dispatch import applies_of
-from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.past.history import as_past, blank, fold_onto, from_snapshot, key_field
+from eventsourcing_app.aggregates.dispatch import ending_names
+from eventsourcing_app.aggregates.keys import key_field, stream_key_of
+from eventsourcing_app.aggregates.past.history import as_past, blank, fold_onto, from_snapshot
 from eventsourcing_app.aggregates.past.snapshots import Keeper, newest_of
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.conf import conf
-from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.exceptions import PastFilterRefused
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.horizon import is_final
@@ -139,8 +139,7 @@ class AsOf(Generic[M]):
             after = last
 
     def _rows(self) -> models.QuerySet[M]:
-        # A plain queryset: a custom manager may hide rows by columns of now.
-        return models.QuerySet(self.model, using=conf.DATABASE).exclude(changed_at=None)
+        return plain_rows(self.model).exclude(changed_at=None)
 
     def _page(self, after: Any, size: int) -> dict[Any, M]:
         order: Any = F(self._attname)
@@ -153,8 +152,7 @@ class AsOf(Generic[M]):
 
     def _gone(self, after: Any, until: Any, size: int) -> Iterator[Any]:
         """Yield the keys above ``after``, up to ``until``, of aggregates that have ended since, row or no row."""
-        declared = map(declaration_of, applies_of(self.model))
-        names = [name for declaration in declared if declaration.ends for name in declaration.names]
+        names = ending_names(self.model)
         if not names:
             return
         ended = StoredEvent.objects.using(conf.DATABASE).filter(

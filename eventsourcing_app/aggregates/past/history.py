@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from django.db import models
-
-from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.keys import pk_of, stream_key_of
 from eventsourcing_app.aggregates.past.snapshots import Keeper, make_plain, newest, restore
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.recording import Recording
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events.registry import registry
@@ -28,18 +27,10 @@ M = TypeVar("M", bound="EventSourcedModel")
 _PAST = "it is a past state, to be read only"
 
 
-def key_field(model: type[models.Model]) -> models.Field[Any, Any]:
-    """Return the field that says what type the keys of a model have."""
-    key: models.Field[Any, Any] = model._meta.pk
-    while isinstance(key, models.ForeignKey):  # has the type of the key that it points at
-        key = key.target_field
-    return key
-
-
 def blank(model: type[M], stream_key: str) -> M:
     """Return an instance as it is before its first event."""
     instance = model()
-    setattr(instance, model._meta.pk.attname, key_field(model).to_python(stream_key))
+    setattr(instance, model._meta.pk.attname, pk_of(model, stream_key))
     for field in model._meta.concrete_fields:
         if field.generated:  # else it would be asked of the row of now
             instance.__dict__[field.attname] = None
@@ -130,7 +121,7 @@ def make_snapshots(model: type[EventSourcedModel]) -> Iterator[int]:
     One that is up to date takes none. Aggregates whose rows have gone are left out.
     """
     every, last = conf.SNAPSHOT_EVERY, None
-    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(model, using=conf.DATABASE)
+    rows = plain_rows(model)
     rows = rows.filter(version__gte=every).order_by(model._meta.pk.attname)
     while every:
         page = (rows if last is None else rows.filter(pk__gt=last)).values_list("pk", "version")[:WINDOW]

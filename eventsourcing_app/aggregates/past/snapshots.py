@@ -24,7 +24,7 @@ from django.db.models.fields.files import FieldFile
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from eventsourcing_app.aggregates.past.applycode import fingerprint_of
-from eventsourcing_app.aggregates.recording import Recording, history_fields
+from eventsourcing_app.aggregates.recording import OF_THE_EVENT, Recording, history_fields
 from eventsourcing_app.aggregates.records import StoredSnapshot
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.clock import timestamp
@@ -38,8 +38,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eventsourcing_app.aggregates")
 
-_OF_THE_EVENT = frozenset({"version", "changed_at", "ended"})
-"""What the event itself tells, so that no snapshot needs to."""
 _TOGETHER = 16
 """How many snapshots are stored by one statement; each may hold a large state."""
 _SALT = "eventsourcing_app.snapshot"
@@ -168,7 +166,7 @@ def value_of(instance: models.Model, field: models.Field[Any, Any]) -> Any:
 
 @cache
 def _fields(model: type[models.Model]) -> tuple[models.Field[Any, Any], ...]:
-    return tuple(field for field in history_fields(model) if field.name not in _OF_THE_EVENT)
+    return tuple(field for field in history_fields(model) if field.name not in OF_THE_EVENT)
 
 
 def _made(instance: EventSourcedModel, recorded: RecordedEvent) -> StoredSnapshot:

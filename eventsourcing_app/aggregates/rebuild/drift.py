@@ -14,6 +14,7 @@ from django.db import DataError, IntegrityError, models, transaction
 
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.past.history import blank, fold_onto
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.rebuild.fold import fold_on
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.aggregates.saving.ends import has_row
@@ -73,11 +74,6 @@ def drifts(
                 yield drift
 
 
-def rows(model: type[EventSourcedModel]) -> models.QuerySet[EventSourcedModel]:
-    """Return the rows as they are: the model's own queryset refuses to write, and a custom manager may hide some."""
-    return models.QuerySet(model, using=conf.DATABASE)
-
-
 def stored_value(field: models.Field[Any, Any], value: Any) -> Any:
     """Return a value as its column keeps it, so that 1 and Decimal("1.00") are the same."""
     if isinstance(field, models.FileField):  # keeps no file as the empty name
@@ -91,7 +87,7 @@ def stored_value(field: models.Field[Any, Any], value: Any) -> Any:
 def _rows_of(states: Sequence[EventSourcedModel]) -> dict[str, Values]:
     model = type(states[0])
     names = [field.attname for field in history_fields(model)]
-    found = rows(model).filter(pk__in=[state.pk for state in states]).values_list("pk", *names)
+    found = plain_rows(model).filter(pk__in=[state.pk for state in states]).values_list("pk", *names)
     return {stream_key_of(model, pk): tuple(values) for pk, *values in found.iterator()}
 
 
@@ -137,7 +133,7 @@ def _look_again(state: EventSourcedModel, *, check: bool, keep: Callable[[Drift]
 def _compare_locked(state: EventSourcedModel) -> Drift | None:
     model, key = type(state), state.stream_key
     names = [field.attname for field in history_fields(model)]
-    values = rows(model).filter(pk=state.pk).select_for_update(no_key=True).values_list(*names).first()
+    values = plain_rows(model).filter(pk=state.pk).select_for_update(no_key=True).values_list(*names).first()
     fold_on(state, windows(model.stream_type, after_key=key, after_version=state.version, until_key=key))
     problem = _problem(state, values)
     if not problem:
@@ -180,7 +176,7 @@ def _parting(state: EventSourcedModel, fields: dict[str, tuple[Any, Any]], probl
 
 def _repair(state: EventSourcedModel, problem: str) -> None:
     # The values are what history says; nothing (as pre_save of a field) may compute others.
-    mine: Any = rows(type(state))
+    mine: Any = plain_rows(type(state))
     if problem == "missing":
         columns = [field for field in state._meta.concrete_fields if not field.generated]
         mine._insert([state], fields=columns, using=conf.DATABASE, raw=True)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
-from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.past.history import blank
-from eventsourcing_app.aggregates.rebuild.drift import Drift, drifts, rows
+from eventsourcing_app.aggregates.keys import pk_of, stream_key_of
+from eventsourcing_app.aggregates.plain_rows import plain_rows
+from eventsourcing_app.aggregates.rebuild.drift import Drift, drifts
 from eventsourcing_app.aggregates.rebuild.fold import fold
 from eventsourcing_app.log.streams import sample, windows, with_history
 
@@ -92,18 +92,18 @@ def rows_without_history(
 
     The order of these keys is the one that the database has for the primary key.
     """
-    mine = rows(model).order_by("pk")
+    mine = plain_rows(model).order_by("pk")
     if until_key is not None:
-        mine = mine.filter(pk__lte=blank(model, until_key).pk)
+        mine = mine.filter(pk__lte=pk_of(model, until_key))
     while not stop():
-        page = mine.filter(pk__gt=blank(model, after_key).pk) if after_key else mine
+        page = mine.filter(pk__gt=pk_of(model, after_key)) if after_key else mine
         keys = [stream_key_of(model, pk) for pk in page.values_list("pk", flat=True)[:_PAGE]]
         if not keys:
             return
         known = with_history(model.stream_type, keys)
         for key in keys:
             if key not in known:
-                drift = Drift(pk=blank(model, key).pk, fields={}, version=None, position=None, problem="unknown")
+                drift = Drift(pk=pk_of(model, key), fields={}, version=None, position=None, problem="unknown")
                 keep(drift)
                 yield drift
         after_key = keys[-1]

@@ -16,11 +16,10 @@ from django.db import transaction
 from django.db.models import Sum
 from django.utils import timezone
 
-from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.keys import pk_of, stream_key_of
 from eventsourcing_app.aggregates.past.applycode import fingerprint_of
-from eventsourcing_app.aggregates.past.history import blank
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.rebuild import rebuild as work
-from eventsourcing_app.aggregates.rebuild.drift import rows
 from eventsourcing_app.aggregates.rebuild.records import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log import streams
@@ -114,9 +113,9 @@ def _store(run: RebuildRun, last: RebuildPart | None, **values: Any) -> RebuildP
 
 
 def _last_row(model: type[EventSourcedModel], after_key: str) -> str | None:
-    mine = rows(model).order_by("pk")
+    mine = plain_rows(model).order_by("pk")
     if after_key:
-        mine = mine.filter(pk__gt=blank(model, after_key).pk)
+        mine = mine.filter(pk__gt=pk_of(model, after_key))
     pk = mine.values_list("pk", flat=True)[PART_ROWS - 1 : PART_ROWS].first()
     return None if pk is None else stream_key_of(model, pk)
 

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import models
 from django.db.models.deletion import Collector, ProtectedError
 
-from eventsourcing_app.aggregates.dispatch import applies_of
+from eventsourcing_app.aggregates.dispatch import ending_names
 from eventsourcing_app.conf import conf
-from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.exceptions import StreamEnded
 from eventsourcing_app.log.connection import log_connection, stored_event
 from eventsourcing_app.log.names import names_of
@@ -115,8 +114,7 @@ def _raise_ended(instances: Sequence[EventSourcedModel]) -> None:
 
 
 def _ended(model: type[EventSourcedModel], keys: set[str]) -> models.QuerySet[Any, str] | tuple[str, ...]:
-    declared = [declaration_of(event) for event in applies_of(model)]
-    endings = [name for declaration in declared if declaration.ends for name in declaration.names]
+    endings = ending_names(model)
     if not endings:
         return ()
     events = stored_event().objects.using(conf.DATABASE)

@@ -10,6 +10,7 @@ from django.db import DatabaseError, models, transaction
 from django.db.models.signals import post_delete, post_save, pre_delete, pre_save
 
 from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.aggregates.saving.ends import (
     announce_removal,
@@ -255,7 +256,7 @@ def _announce(
 
 
 def _lost_race(instance: EventSourcedModel, expected: int) -> ConcurrencyError:
-    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(type(instance), using=conf.DATABASE)
+    rows = plain_rows(type(instance))
     actual = rows.filter(pk=instance.pk).values_list("version", flat=True).first()
     return ConcurrencyError(instance.stream_type, instance.stream_key, expected=expected, actual=actual)
 
@@ -274,7 +275,7 @@ def save_unrecorded(instance: EventSourcedModel, names: frozenset[str]) -> None:
     instance._recording.check(instance)
     _announce(pre_save, [instance], update_fields=names)
     columns = [field for field in outside_fields(type(instance)) if not names.isdisjoint((field.name, field.attname))]
-    rows: models.QuerySet[EventSourcedModel] = models.QuerySet(type(instance), using=conf.DATABASE)
+    rows = plain_rows(type(instance))
     changes = [(field, None, field.pre_save(instance, False)) for field in columns]
     if not rows.filter(pk=instance.pk)._update(changes):  # type: ignore[attr-defined]  # as Model.save() does
         raise DatabaseError(f"{type(instance).__name__} {instance.pk}: save(update_fields=…) did not find the row.")

@@ -6,16 +6,17 @@ import json
 import signal
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from eventsourcing_app.aggregates.adoption.adopt import BATCH_SIZE, Adoption, adopt
-from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.exceptions import AdoptionRefused, ConcurrencyError
+from eventsourcing_app.management.named import event_sourced_or_error
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
 
 
 class Command(BaseCommand):
@@ -42,7 +43,7 @@ class Command(BaseCommand):
         self.show = verbosity > 0 and self.stderr.isatty()
         before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            found = self._run(_find(model), batch_size, dry_run)
+            found = self._run(event_sourced_or_error(model), batch_size, dry_run)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -105,15 +106,3 @@ def _as_dict(model: str, found: Adoption, dry_run: bool) -> dict[str, object]:
             for each in found.named
         ],
     }
-
-
-def _find(label: str) -> type[EventSourcedModel]:
-    try:
-        model = apps.get_model(label)
-    except (LookupError, ValueError) as error:
-        raise CommandError(f"{label!r} is no model: {error} Name it as app_label.Model.") from error
-    if not issubclass(model, EventSourcedModel):
-        raise CommandError(
-            f"{label} is not event-sourced: let it inherit from eventsourcing_app.models.EventSourcedModel first."
-        )
-    return model

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsourcing_app.aggregates.rebuild.named import event_sourced
 from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, Stopped, check_sample
 from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, Progress, run_rebuild
 from eventsourcing_app.aggregates.rebuild.runs import Counts, Finding, finding_of
 from eventsourcing_app.exceptions import EventSourcingError
+from eventsourcing_app.management.named import event_sourced_or_error
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -156,14 +156,6 @@ class Command(BaseCommand):
         if not self._json:
             self.stdout.write(self.style.SUCCESS(f"{found}{', all repaired' if counts.drifted else ''}."))
         return []
-
-
-def event_sourced_or_error(label: str) -> type[EventSourcedModel]:
-    """Return the model of this name, or end the command."""
-    try:
-        return event_sourced(label)
-    except (LookupError, ValueError, TypeError) as error:
-        raise CommandError(str(error)) from error
 
 
 def _sample(text: str) -> dict[str, Any]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.apps import apps
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.past.history import make_snapshots
 from eventsourcing_app.aggregates.past.snapshots import drop_snapshots
 from eventsourcing_app.conf import conf
+from eventsourcing_app.management.named import event_sourced_or_error
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
@@ -26,7 +25,7 @@ class Command(BaseCommand):
         parser.add_argument("--drop", action="store_true", help="Delete the snapshots; the past is then folded anew.")
 
     def handle(self, *args: Any, model: str, drop: bool, **options: Any) -> None:
-        found = self._find(model)
+        found = event_sourced_or_error(model)
         if drop:
             self.stdout.write(self.style.SUCCESS(f"{drop_snapshots(found)} snapshots dropped."))
             return
@@ -37,12 +36,3 @@ class Command(BaseCommand):
             aggregates += 1
             events += count
         self.stdout.write(self.style.SUCCESS(f"{aggregates} aggregates are due snapshots: {events} events folded."))
-
-    def _find(self, label: str) -> type[EventSourcedModel]:
-        try:
-            model = apps.get_model(label)
-        except (LookupError, ValueError) as error:
-            raise CommandError(f"{label!r} is no model: {error} Name it as app_label.Model.") from error
-        if not issubclass(model, EventSourcedModel):
-            raise CommandError(f"{label} is not event-sourced: it has no past.")
-        return model

@@ -17,5 +17,7 @@ def event_sourced(label: str) -> type[EventSourcedModel]:
     except (LookupError, ValueError) as error:
         raise type(error)(f"{label!r} is no model: {error} Name it as app_label.Model.") from error
     if not issubclass(model, EventSourcedModel):
-        raise TypeError(f"{label} is not event-sourced: there is no history to rebuild it from.")
+        raise TypeError(
+            f"{label} is not event-sourced: let it inherit from eventsourcing_app.models.EventSourcedModel first."
+        )
     return model
