@@ -1,23 +1,26 @@
-"""Folding in bulk gives the very states that folding event by event gives."""
+"""There is one fold: in bulk, of one stream and from the middle of it, it gives the very states that were saved."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db.models import F
+from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from eventsourcing_app.aggregates.past.fold import fold, fold_on
 from eventsourcing_app.aggregates.past.history import state_at
-from eventsourcing_app.aggregates.rebuild.fold import fold, fold_on
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.exceptions import UnknownEventType
 from eventsourcing_app.log.streams import windows
 from eventsourcing_app.models import EventSourcedModel
 from tests.reactions_sample.scene import append_raw
-from tests.samples.factories import add, begin_counter, list_book, open_wallet
+from tests.samples.factories import add, begin_counter, change_row, counter_of, list_book, open_wallet
 from tests.samples.models import Book, Counter, Folder, Wallet
 
 if TYPE_CHECKING:
@@ -32,9 +35,35 @@ def folded(model: type[EventSourcedModel]) -> list[EventSourcedModel]:
     return list(fold(model, windows(model.stream_type)))
 
 
-def content(state: EventSourcedModel) -> dict[str, tuple[type, Any]]:
+def columns(state: EventSourcedModel) -> dict[str, tuple[type, Any]]:
     names = [field.attname for field in history_fields(type(state))]
-    return {name: (type(state.__dict__[name]), state.__dict__[name]) for name in (*names, "position")}
+    return {name: (type(state.__dict__[name]), state.__dict__[name]) for name in names}
+
+
+def content(state: EventSourcedModel) -> dict[str, Any]:
+    return {**columns(state), "position": state.position}
+
+
+WAYS: dict[str, Callable[[Any], object]] = {
+    "bulk": lambda instance: folded(type(instance)),
+    "at": lambda instance: type(instance).objects.at(instance.pk, version=2),
+    "as of": lambda instance: list(type(instance).objects.as_of(timezone.now(), pks=[instance.pk])),
+    "replay": lambda instance: list(type(instance).objects.replay(instance.pk)),
+    "trail": lambda instance: list(type(instance).objects.trail(instance.pk)),
+}
+
+
+def open_one() -> EventSourcedModel:
+    return open_wallet("Ada", 1)
+
+
+def count_one() -> EventSourcedModel:
+    return counter_of(2)
+
+
+def changed_tomorrow(instance: EventSourcedModel) -> None:
+    """Let the row say so, so that a list of the past does not take it for the state, but folds."""
+    change_row(type(instance), instance.pk, changed_at=timezone.now() + timedelta(days=1))
 
 
 def assert_same(model: type[EventSourcedModel]) -> None:
@@ -44,6 +73,7 @@ def assert_same(model: type[EventSourcedModel]) -> None:
         one_by_one = state_at(model, state.stream_key, version=state.version)
         assert content(state) == content(one_by_one)
         assert state.pk == one_by_one.pk
+        assert columns(state) == columns(model.objects.get(pk=state.pk))
 
 
 def test_every_sample_is_folded_alike() -> None:
@@ -87,26 +117,36 @@ def test_older_versions_and_names_of_events_are_read() -> None:
     assert state.balance == Decimal(2)  # type: ignore[attr-defined]
 
 
-def test_an_event_that_cannot_be_folded_is_named() -> None:
+@pytest.mark.parametrize("way", WAYS)
+def test_an_event_that_cannot_be_folded_is_named(way: str) -> None:
     wallet = open_wallet()
     append_raw("samples.nothing_known", {}, key=wallet.stream_key, version=2)
+    changed_tomorrow(wallet)
     with pytest.raises(UnknownEventType) as caught:
-        folded(Wallet)
+        WAYS[way](wallet)
     position = wallet.history().get(version=2).position
     (note,) = caught.value.__notes__
     assert note == f"While folding samples.wallet {wallet.pk}, version 2 (event #{position}, samples.nothing_known)."
 
 
-def test_a_method_that_records_while_it_applies_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    open_wallet("Ada", 1)
+@pytest.mark.parametrize("way", ["bulk", "at", "trail"])
+def test_a_method_that_records_while_it_applies_is_stopped(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wallet = open_wallet("Ada", 1)
     monkeypatch.setattr(Wallet, "_added", lambda self, event: self.record(event))
     with pytest.raises(RuntimeError, match="only change state"):
-        folded(Wallet)
+        WAYS[way](wallet)
 
 
-def test_an_expression_is_no_state(monkeypatch: pytest.MonkeyPatch) -> None:
-
-    open_wallet("Ada", 1)
-    monkeypatch.setattr(Wallet, "_added", lambda self, event: setattr(self, "balance", F("balance") + 1))
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    ("begin", "method", "name"), [(open_one, "_added", "balance"), (count_one, "_counted", "total")]
+)
+def test_an_expression_is_no_state(
+    begin: Callable[[], EventSourcedModel], method: str, name: str, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether a column of JSON is settled after each event, or there is none."""
+    instance = begin()
+    changed_tomorrow(instance)
+    monkeypatch.setattr(type(instance), method, lambda self, _event: setattr(self, name, F(name) + 1))
     with pytest.raises(TypeError, match="expression"):
-        folded(Wallet)
+        WAYS[way](instance)

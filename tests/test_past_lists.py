@@ -373,7 +373,7 @@ def test_what_has_not_changed_is_not_folded(at: Callable[[int], datetime], monke
     for number in range(5):
         open_wallet("a", number + 1)
     at(2)
-    monkeypatch.setattr(as_of, "fold_onto", lambda *_: pytest.fail("folded"))
+    monkeypatch.setattr(as_of, "Fold", lambda *_: pytest.fail("folded"))
     assert balances(NOON) == [1, 2, 3, 4, 5]
 
 

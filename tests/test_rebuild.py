@@ -12,9 +12,10 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 
 from eventsourcing_app.aggregates.rebuild import rebuild as module
-from eventsourcing_app.aggregates.rebuild.drift import Drift, stored_value
+from eventsourcing_app.aggregates.rebuild.drift import Drift
 from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, check_sample, rebuild
 from eventsourcing_app.aggregates.rebuild.rebuilder import Progress
+from eventsourcing_app.aggregates.values import as_column
 from eventsourcing_app.exceptions import SpentInstance, StateDrifted
 from eventsourcing_app.log.streams import windows
 from eventsourcing_app.management.commands import rebuild as rebuild_command
@@ -251,8 +252,8 @@ def test_the_command_refuses_what_is_not_event_sourced(label: str) -> None:
 @pytest.mark.parametrize("name", [None, ""])
 def test_a_file_field_that_holds_no_file_is_no_difference(name: str | None) -> None:
     scan = Folder._meta.get_field("scan")
-    assert stored_value(scan, Folder(scan=name).scan) == stored_value(scan, Folder().scan)
-    assert stored_value(scan, Folder(scan="a.pdf").scan) == "a.pdf"
+    assert as_column(scan, Folder(scan=name).scan) == as_column(scan, Folder().scan)
+    assert as_column(scan, Folder(scan="a.pdf").scan) == "a.pdf"
 
 
 # Rows that are removed at the end of their stream

@@ -228,16 +228,13 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         self._apply(decode(declaration, data))
         recording.add(declaration, data)
 
-    def _apply(self, event: object, *, folding: bool = False) -> None:
+    def _apply(self, event: object) -> None:
         method: Callable[[object], None] = getattr(self, method_for(type(self), type(event)))
         recording = self._recording
         recording.applying = True
         try:
             method(event)
-            if folding:
-                recording.settle_folded(self)
-            else:
-                recording.settle_applied(self)
+            recording.settle_applied(self)
         except BaseException:
             recording.spend(f"applying {type(event).__name__} failed")
             raise

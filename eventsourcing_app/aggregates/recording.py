@@ -7,7 +7,6 @@ noticed, without a trick on attribute access.
 from __future__ import annotations
 
 import itertools
-import json
 from copy import deepcopy
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,9 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 from django.db import models
-from django.db.models.fields.files import FieldFile
 
 from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.aggregates.values import json_read_back, plain
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 
 if TYPE_CHECKING:
@@ -154,7 +153,7 @@ class Recording:
         for column in outside_fields(type(instance)):
             if column.attname in values and (only is None or column.attname in only):
                 value = values[column.attname]
-                outside[column.attname] = value if type(value) in _IMMUTABLE else deepcopy(_plain(value))
+                outside[column.attname] = value if type(value) in _IMMUTABLE else deepcopy(plain(value))
         self.outside = outside
         self._settle_history(instance, only)
 
@@ -173,7 +172,7 @@ class Recording:
 
     def _kept(self, instance: models.Model, name: str, was: Any, value: Any) -> Any:
         """A copy of a value that could change in its place; the older copy where it is equal, which costs less."""
-        value = _plain(value)
+        value = plain(value)
         if type(was) is type(value) and was == value:
             return was
         return self._frozen(instance, name, value)
@@ -184,18 +183,12 @@ class Recording:
         for field in _json(type(instance)):
             value = values.get(field.attname)
             if value is not None and value != self.baseline.get(field.attname):
-                text = json.dumps(value, cls=field.encoder)
-                values[field.attname] = json.loads(text, cls=field.decoder)
+                values[field.attname] = json_read_back(field, value)
         self.key, baseline = instance.pk, self.baseline
         for name in _watched(type(instance)):
             if name in values and (value := values[name]) is not baseline.get(name, values):
                 mutable = type(value) not in _IMMUTABLE
                 baseline[name] = self._kept(instance, name, baseline.get(name), value) if mutable else value
-
-    def settle_folded(self, instance: models.Model) -> None:
-        """Do what the next event of a fold needs: JSON as the database will give it back. No baseline is compared."""
-        if _json(type(instance)):
-            self.settle_applied(instance)
 
     @staticmethod
     def _frozen(instance: models.Model, name: str, value: Any) -> Any:
@@ -252,7 +245,7 @@ class Recording:
             value = values.get(name, was)
             if value is was:
                 continue
-            value = _plain(value)
+            value = plain(value)
             # Equal values are one to their column, whatever their types: full_clean() makes a Decimal of 0. In JSON
             # true is not 1.
             if value != was or (name in typed and type(value) is not type(was)):
@@ -270,14 +263,6 @@ class Recording:
 
     def _differs(self, values: dict[str, Any], name: str) -> bool:
         return name not in self.outside or bool(values[name] != self.outside[name])
-
-
-def _plain(value: Any) -> Any:
-    # Reading a file field replaces the name in the instance by a FieldFile.
-    if isinstance(value, FieldFile):
-        return value.name
-    # A view cannot be copied, and what it shows may change.
-    return bytes(value) if isinstance(value, memoryview) else value
 
 
 def _unpickled(

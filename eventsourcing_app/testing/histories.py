@@ -15,7 +15,7 @@ from django.db import transaction
 from django.test import override_settings
 
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.past.history import blank
+from eventsourcing_app.aggregates.past.fold import blank
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.log import clock

@@ -16,7 +16,7 @@ from django.db import models
 from eventsourcing_app.aggregates.adoption.opening_code import stated_fields, suggested_code
 from eventsourcing_app.aggregates.dispatch import method_for
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.past.history import blank
+from eventsourcing_app.aggregates.past.fold import blank
 from eventsourcing_app.aggregates.rebuild.drift import differences
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.events.codec import decode, encode, problems

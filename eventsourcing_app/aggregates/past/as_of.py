@@ -16,7 +16,8 @@ from django.db.models.functions import Cast, Collate
 
 from eventsourcing_app.aggregates.dispatch import ending_names
 from eventsourcing_app.aggregates.keys import key_field, stream_key_of
-from eventsourcing_app.aggregates.past.history import as_past, blank, fold_onto, from_snapshot
+from eventsourcing_app.aggregates.past.fold import Fold, Readers, blank
+from eventsourcing_app.aggregates.past.history import as_past, from_snapshot
 from eventsourcing_app.aggregates.past.snapshots import Keeper, newest_of
 from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.conf import conf
@@ -198,7 +199,8 @@ class AsOf(Generic[M]):
 
     def _fold(self, stream_keys: list[str]) -> dict[str, M]:
         """Return the states then of those that existed, by stream key."""
-        states: dict[str, M] = {}
+        folds: dict[str, Fold[M]] = {}
+        readers = Readers(self.model)
         keeper = Keeper(self.model, defers=False)
         snapshots = newest_of(self.model, stream_keys, until_time=self.when)
         since = {key: snapshots[key].version if key in snapshots else 1 for key in stream_keys}
@@ -211,15 +213,17 @@ class AsOf(Generic[M]):
                     if state is None:
                         again[key] = 1
                     else:
-                        states[key] = state
+                        folds[key] = Fold(state, key, readers)
                 elif key not in again:
-                    state = states.get(key) or states.setdefault(key, blank(self.model, key))
-                    fold_onto(state, recorded)
-                    keeper.passed(state, recorded)
+                    folding = folds.get(key)
+                    if folding is None:
+                        folding = folds[key] = Fold(blank(self.model, key), key, readers)
+                    folding.add_recorded(recorded)
+                    keeper.passed(folding.state, recorded)
             since = again | dict.fromkeys(snapshots, 1)  # those whose snapshot was of other events, or of none
             snapshots.clear()
         keeper.close()
-        return states
+        return {key: folding.state for key, folding in folds.items()}
 
 
 def _split(rows: dict[Any, M], gone: Iterator[Any], size: int) -> Iterator[tuple[dict[Any, M], list[Any]]]:

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from eventsourcing_app.aggregates.past.history import fold_onto, resume, state_at
-from eventsourcing_app.aggregates.past.snapshots import Keeper, value_of
+from eventsourcing_app.aggregates.past.fold import Fold
+from eventsourcing_app.aggregates.past.history import resume, state_at
+from eventsourcing_app.aggregates.past.snapshots import Keeper
 from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.aggregates.values import value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,14 +84,15 @@ def trail(model: type[M], stream_key: str, *, after_version: int, until_version:
     if until_version is not None and until_version <= after_version:
         return
     state, events = resume(model, stream_key, snapshot_until=after_version, until_version=until_version)
-    keeper = Keeper(model)
+    folding, keeper = Fold.of(state), Keeper(model)
     facts = _facts(state) if state.version else {}
     for recorded in events:
-        fold_onto(state, recorded)
+        folding.add_recorded(recorded)
         if state.version <= after_version:  # of what comes after it there may be snapshots already
             keeper.passed(state, recorded)
         if state.version < after_version:
             continue
+        folding.settle(recorded)
         before, facts = facts, _facts(state)
         if state.version > after_version:
             yield TrailEntry(recorded=recorded, changes=_changes(before, facts))

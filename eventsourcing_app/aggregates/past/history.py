@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from eventsourcing_app.aggregates.keys import pk_of, stream_key_of
+from eventsourcing_app.aggregates.keys import stream_key_of
+from eventsourcing_app.aggregates.past.fold import Fold, blank
 from eventsourcing_app.aggregates.past.snapshots import Keeper, make_plain, newest, restore
 from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.recording import Recording
@@ -25,29 +26,6 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="EventSourcedModel")
 
 _PAST = "it is a past state, to be read only"
-
-
-def blank(model: type[M], stream_key: str) -> M:
-    """Return an instance as it is before its first event."""
-    instance = model()
-    setattr(instance, model._meta.pk.attname, pk_of(model, stream_key))
-    for field in model._meta.concrete_fields:
-        if field.generated:  # else it would be asked of the row of now
-            instance.__dict__[field.attname] = None
-    return instance
-
-
-def fold_onto(instance: EventSourcedModel, recorded: RecordedEvent) -> None:
-    """Apply one stored event to the state before it."""
-    instance._apply(recorded.event, folding=True)
-    _stand_at(instance, recorded)
-
-
-def _stand_at(instance: EventSourcedModel, recorded: RecordedEvent) -> None:
-    instance.version = recorded.version or 0
-    instance.changed_at = recorded.recorded_at
-    instance.ended = registry.get(recorded.type).ends
-    instance.position = recorded.position
 
 
 def resume(
@@ -88,7 +66,8 @@ def from_snapshot(model: type[M], snapshot: StoredSnapshot, recorded: RecordedEv
         return None
     instance = blank(model, recorded.stream_key)
     restore(instance, snapshot)
-    _stand_at(instance, recorded)
+    instance.version, instance.changed_at = snapshot.version, recorded.recorded_at
+    instance.ended, instance.position = registry.get(recorded.type).ends, recorded.position
     return instance
 
 
@@ -97,12 +76,12 @@ def state_at(model: type[M], stream_key: str, *, version: int | None = None, whe
     # Asked before anything is read: what is committed in between is seen, and changes nothing about the answer.
     final = version is not None or (when is not None and is_final(when))
     instance, events = resume(model, stream_key, snapshot_until=version, until_version=version, when=when)
-    keeper = Keeper(model)
+    folding, keeper = Fold.of(instance), Keeper(model)
     for recorded in events:
         if when is not None and recorded.recorded_at > when:
             final = True  # time never runs back within a stream, so nothing can come before this event
             break
-        fold_onto(instance, recorded)
+        folding.add_recorded(recorded)
         keeper.passed(instance, recorded)
     keeper.close()
     if version is not None and 0 < instance.version < version:
@@ -129,10 +108,10 @@ def make_snapshots(model: type[EventSourcedModel]) -> Iterator[int]:
             due, last, count = version - version % every, pk, 0
             key = stream_key_of(model, pk)
             instance, events = resume(model, key, snapshot_until=due, until_version=due)
-            keeper = Keeper(model)
+            folding, keeper = Fold.of(instance), Keeper(model)
             for recorded in events:
                 count += 1
-                fold_onto(instance, recorded)
+                folding.add_recorded(recorded)
                 keeper.passed(instance, recorded)
             keeper.close()
             yield count
@@ -161,6 +140,8 @@ def replay(model: type[M], stream_key: str) -> Iterator[tuple[M, RecordedEvent]]
     """Yield the state after each event, with that event. See ``EventSourcedManager.replay``."""
     instance = blank(model, stream_key)
     instance._recording.spend(_PAST)
+    folding = Fold.of(instance)
     for recorded in read_stream(model.stream_type, stream_key):
-        fold_onto(instance, recorded)
+        folding.add_recorded(recorded)
+        folding.settle(recorded)
         yield instance, recorded

@@ -12,7 +12,6 @@ import json
 import logging
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,12 +19,12 @@ from uuid import UUID
 from django.core.exceptions import ValidationError
 from django.db import DatabaseError, OperationalError, models, transaction
 from django.db.models import OuterRef, Subquery
-from django.db.models.fields.files import FieldFile
 from django.utils.crypto import constant_time_compare, salted_hmac
 
 from eventsourcing_app.aggregates.past.applycode import fingerprint_of
 from eventsourcing_app.aggregates.recording import OF_THE_EVENT, Recording, history_fields
 from eventsourcing_app.aggregates.records import StoredSnapshot
+from eventsourcing_app.aggregates.values import json_text, json_value, member_value, value_of
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.clock import timestamp
 from eventsourcing_app.log.connection import log_connection, without_waiting
@@ -153,15 +152,7 @@ def make_plain(instance: models.Model) -> None:
     """Replace members of enumerations by their plain values, as a row gives them back: snapshots hold no others."""
     values = instance.__dict__
     for field in history_fields(type(instance)):
-        value = values[field.attname]
-        if isinstance(value, Enum) and isinstance(value, str | int):
-            values[field.attname] = value.value
-
-
-def value_of(instance: models.Model, field: models.Field[Any, Any]) -> Any:
-    """Return the value of a field as its column has it: a file by its name, a foreign key as the key."""
-    value = instance.__dict__[field.attname]
-    return value.name if isinstance(value, FieldFile) else value
+        values[field.attname] = member_value(values[field.attname])
 
 
 @cache
@@ -191,7 +182,7 @@ def _written(instance: EventSourcedModel, field: models.Field[Any, Any]) -> str 
         return None
     try:
         if isinstance(field, models.JSONField):
-            text = json.dumps(value, cls=field.encoder)
+            text = json_text(field, value)
         elif isinstance(field, models.FileField):
             text = str(value)
         else:
@@ -208,7 +199,7 @@ def _read(field: models.Field[Any, Any], text: str | None) -> Any:
     if text is None:
         return None
     if isinstance(field, models.JSONField):
-        return json.loads(text, cls=field.decoder)
+        return json_value(field, text)
     value = field.to_python(text)
     return bytes(value) if isinstance(value, memoryview) else value
 

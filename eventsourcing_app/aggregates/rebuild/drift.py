@@ -6,18 +6,17 @@ nobody else can write it.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import DataError, IntegrityError, models, transaction
+from django.db import DataError, IntegrityError, transaction
 
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.past.history import blank, fold_onto
+from eventsourcing_app.aggregates.past.fold import Fold, blank, fold_on
 from eventsourcing_app.aggregates.plain_rows import plain_rows
-from eventsourcing_app.aggregates.rebuild.fold import fold_on
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.aggregates.saving.ends import has_row
+from eventsourcing_app.aggregates.values import as_column
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.read import read_stream
 from eventsourcing_app.log.streams import windows
@@ -74,16 +73,6 @@ def drifts(
                 yield drift
 
 
-def stored_value(field: models.Field[Any, Any], value: Any) -> Any:
-    """Return a value as its column keeps it, so that 1 and Decimal("1.00") are the same."""
-    if isinstance(field, models.FileField):  # keeps no file as the empty name
-        return str(value or "")
-    value = field.to_python(value)
-    if isinstance(field, models.JSONField):  # keeps a tuple as a list, and every key as text
-        return json.loads(json.dumps(value, cls=field.encoder))
-    return value
-
-
 def _rows_of(states: Sequence[EventSourcedModel]) -> dict[str, Values]:
     model = type(states[0])
     names = [field.attname for field in history_fields(model)]
@@ -107,7 +96,7 @@ def differences(state: EventSourcedModel, values: Sequence[Any]) -> dict[str, tu
         ought = folded[field.attname]
         if type(was) is type(ought) and was == ought:
             continue
-        was, ought = stored_value(field, was), stored_value(field, ought)  # noqa: PLW2901
+        was, ought = as_column(field, was), as_column(field, ought)  # noqa: PLW2901
         if was != ought:
             found[field.name] = (was, ought)
     return found
@@ -157,15 +146,15 @@ def _parting(state: EventSourcedModel, fields: dict[str, tuple[Any, Any]], probl
     """
     model = type(state)
     columns = [field for field in history_fields(model) if field.name in fields]
-    step, parting, last = blank(model, state.stream_key), None, None
+    step, parting, last = Fold.of(blank(model, state.stream_key)), None, None
     after = state.version - 1 if problem == "left over" else 0
     until = 1 if problem == "missing" else state.version
     for recorded in read_stream(model.stream_type, state.stream_key, after_version=after, until_version=until):
         last = recorded
         if problem != "differs":
             break
-        fold_onto(step, recorded)
-        if all(stored_value(field, getattr(step, field.attname)) == fields[field.name][0] for field in columns):
+        step.add_recorded(recorded)
+        if all(as_column(field, getattr(step.state, field.attname)) == fields[field.name][0] for field in columns):
             parting = None
         elif parting is None:
             parting = recorded

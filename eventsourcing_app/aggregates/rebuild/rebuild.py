@@ -11,9 +11,9 @@ from itertools import islice
 from typing import TYPE_CHECKING, TypeVar
 
 from eventsourcing_app.aggregates.keys import pk_of, stream_key_of
+from eventsourcing_app.aggregates.past.fold import fold
 from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.rebuild.drift import Drift, drifts
-from eventsourcing_app.aggregates.rebuild.fold import fold
 from eventsourcing_app.log.streams import sample, windows, with_history
 
 if TYPE_CHECKING:

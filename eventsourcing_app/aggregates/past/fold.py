@@ -1,0 +1,166 @@
+"""The fold: one aggregate moved from event to event, and the states of many from windows of their events.
+
+There is one way in which stored events become state, and this is it. It leaves out what nobody looks at in between:
+the baseline that tells recorded changes from others is taken when a state is handed out. Only JSON is brought into the
+form that the database gives back after each event, because the next event may build on it.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+
+from eventsourcing_app.aggregates.dispatch import method_for
+from eventsourcing_app.aggregates.keys import pk_of
+from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.aggregates.values import json_read_back
+from eventsourcing_app.events import codec, evolution
+from eventsourcing_app.events.registry import registry
+from eventsourcing_app.exceptions import EventUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.recorded import RecordedEvent
+    from eventsourcing_app.log.streams import Row
+
+M = TypeVar("M", bound="EventSourcedModel")
+
+
+def blank(model: type[M], stream_key: str) -> M:
+    """Return an instance as it is before its first event."""
+    instance = model()
+    setattr(instance, model._meta.pk.attname, pk_of(model, stream_key))
+    for field in model._meta.concrete_fields:
+        if field.generated:  # else it would be asked of the row of now
+            instance.__dict__[field.attname] = None
+    return instance
+
+
+def fold(model: type[M], windows: Iterable[list[Row]]) -> Iterator[M]:
+    """Yield the state of each aggregate, whose events come by stream and version."""
+    folding: Fold[M] | None = None
+    readers = Readers(model)
+    for window in windows:
+        for row in window:
+            if folding is None or row[0] != folding.stream_key:
+                if folding is not None:
+                    yield folding.finish()
+                folding = Fold(blank(model, row[0]), row[0], readers)
+            folding.add(row)
+    if folding is not None:
+        yield folding.finish()
+
+
+def fold_on(state: M, windows: Iterable[list[Row]]) -> M:
+    """Move a state on by later events of its stream."""
+    folding = Fold.of(state)
+    for window in windows:
+        for row in window:
+            folding.add(row)
+    return folding.finish()
+
+
+class Fold(Generic[M]):
+    """One aggregate on its way from event to event. Errors get a note that says which event it was."""
+
+    __slots__ = ("_json", "_readers", "_recording", "_values", "state", "stream_key")
+
+    def __init__(self, state: M, stream_key: str, readers: Readers) -> None:
+        self.state, self.stream_key = state, stream_key
+        self._values, self._readers = state.__dict__, readers
+        self._recording = state._recording
+        self._recording.applying = True
+        was = self._recording.baseline
+        self._json = [_Settled(field, was.get(field.attname)) for field in _json_fields(type(state))]
+
+    @classmethod
+    def of(cls, state: M) -> Fold[M]:
+        """Begin with a state, to which the next event of its stream leads on."""
+        return cls(state, state.stream_key, Readers(type(state)))
+
+    def add(self, row: Row) -> None:
+        """Apply the next event."""
+        _key, version, position, name, schema_version, text, recorded_at = row
+        try:
+            read, method, ends = self._readers[name, schema_version]
+            getattr(self.state, method)(read(text))
+            for settled in self._json:
+                settled.settle(self._values)
+        except Exception as error:
+            self._note(error, version, position, name)
+            raise
+        values = self._values
+        values["version"], values["changed_at"] = version, recorded_at
+        values["ended"], values["position"] = ends, position
+
+    def add_recorded(self, recorded: RecordedEvent) -> None:
+        """Apply the next event, as readers of the log give it."""
+        version = recorded.version or 0
+        position, name, schema_version = recorded.position, recorded.type, recorded.schema_version
+        self.add(
+            (recorded.stream_key, version, position, name, schema_version, recorded.data_text, recorded.recorded_at)
+        )
+
+    def settle(self, recorded: RecordedEvent) -> None:
+        """See that the state after ``recorded`` may be handed out: ``TypeError`` if it holds no plain values."""
+        try:
+            self._recording.settle_applied(self.state)
+        except Exception as error:
+            self._note(error, recorded.version, recorded.position, recorded.type)
+            raise
+
+    def finish(self) -> M:
+        """Return the state, with what it is now for its baseline."""
+        self._recording.applying = False
+        self._recording.settle_applied(self.state)
+        return self.state
+
+    def _note(self, error: Exception, version: int | None, position: int, name: str) -> None:
+        stream = f"{self.state.stream_type} {self.stream_key}"
+        error.add_note(f"While folding {stream}, version {version} (event #{position}, {name}).")
+
+
+class _Settled:
+    """A JSON field, as ``Recording.settle_applied`` settles it, after each event that changed it."""
+
+    __slots__ = ("_field", "_name", "_was")
+
+    def __init__(self, field: models.JSONField[Any, Any], was: Any) -> None:
+        self._field, self._name, self._was = field, field.attname, was
+
+    def settle(self, values: dict[str, Any]) -> None:
+        value = values.get(self._name)
+        if value == self._was:
+            return
+        value = values[self._name] = json_read_back(self._field, value)
+        self._was = deepcopy(value)
+
+
+class Readers(dict[tuple[str, int], "tuple[Callable[[str], object], str, bool]"]):
+    """How to read events of a wire name and schema version, which method applies them, and whether they end it."""
+
+    def __init__(self, model: type[EventSourcedModel]) -> None:
+        super().__init__()
+        self._model = model
+
+    def __missing__(self, key: tuple[str, int]) -> tuple[Callable[[str], object], str, bool]:
+        name, schema_version = key
+        try:
+            declaration = registry.get(name)
+        except ImproperlyConfigured as error:  # two classes claim the name
+            raise EventUnreadable(str(error)) from error
+        read: Callable[[str], object] = partial(evolution.read, name, schema_version)
+        if schema_version == declaration.version:
+            read = partial(codec.decode, declaration)
+        found = self[key] = (read, method_for(self._model, declaration.cls), declaration.ends)
+        return found
+
+
+def _json_fields(model: type[models.Model]) -> list[models.JSONField[Any, Any]]:
+    return [field for field in history_fields(model) if isinstance(field, models.JSONField)]
