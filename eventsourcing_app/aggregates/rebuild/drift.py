@@ -1,7 +1,8 @@
-"""Rows that are not what their history says: found, looked at again under the row's lock, repaired.
+"""Rows that are not what their history says: found, looked at again, repaired under the row's lock.
 
-A write at the same time is never taken for a difference: what differs at first sight is compared once more while
-nobody else can write it.
+A write at the same time is never taken for a difference: what differs at first sight is compared once more, with the
+history that belongs to the very row. And it never waits for long: where row and history part is found before the row is
+locked, since no event of a history changes, and to compare alone locks nothing.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
     Values = tuple[Any, ...]
     """What a row holds, in the order of ``history_fields``."""
+
+
+_TRIES = 3
+"""How often a row is looked at that is written meanwhile, before it is locked for longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,27 +108,77 @@ def differences(state: EventSourcedModel, values: Sequence[Any]) -> dict[str, tu
 
 
 def _look_again(state: EventSourcedModel, *, check: bool, keep: Callable[[Drift], None]) -> Drift | None:
-    drift = None
+    attempts = 0
+    while True:
+        attempts += 1
+        values = _values_beside(state)
+        drift = _compared(state, values)
+        if drift is None:
+            return None
+        if check:
+            keep(drift)
+            return drift
+        repaired, drift = _repaired(state, values, drift, keep, anyway=attempts == _TRIES)
+        if repaired:
+            return drift
+
+
+def _repaired(
+    state: EventSourcedModel, values: Values | None, drift: Drift | None, keep: Callable[[Drift], None], *, anyway: bool
+) -> tuple[bool, Drift | None]:
+    """Repair a row that still holds ``values``; one that was written meanwhile only if ``anyway``, compared anew.
+
+    What was told is known before the row is locked: to fold a long history must not make its writers wait.
+    """
     try:
         with transaction.atomic(using=conf.DATABASE):
-            drift = _compare_locked(state)
-            if drift is not None and not check:
-                _repair(state, drift.problem)
+            version, now = state.version, _values_of(state, lock=True)
+            _move_on(state)
+            if now != values or state.version != version:
+                if not anyway:
+                    return False, drift
+                drift = _compared(state, now)
             if drift is not None:
+                _repair(state, drift.problem)
                 keep(drift)
     except (IntegrityError, DataError) as error:  # of the repair, or of a deferred constraint when it was committed
-        if drift is None or check:
+        if drift is None:
             raise
         drift = replace(drift, refusal=str(error).strip())
         keep(drift)
-    return drift
+    return True, drift
 
 
-def _compare_locked(state: EventSourcedModel) -> Drift | None:
-    model, key = type(state), state.stream_key
-    names = [field.attname for field in history_fields(model)]
-    values = plain_rows(model).filter(pk=state.pk).select_for_update(no_key=True).values_list(*names).first()
-    fold_on(state, windows(model.stream_type, after_key=key, after_version=state.version, until_key=key))
+def _values_beside(state: EventSourcedModel) -> Values | None:
+    """Move a state on to the newest event, and return what the row holds beside that event.
+
+    Each write changes the row, and its events are committed with it: what was read between two looks at a row that
+    are alike belongs to it. A row that is written all the time is locked, for as long as it takes to catch up.
+    """
+    for _ in range(_TRIES):
+        values = _values_of(state)
+        _move_on(state)
+        if values == _values_of(state):
+            return values
+    with transaction.atomic(using=conf.DATABASE):
+        values = _values_of(state, lock=True)
+        _move_on(state)
+    return values
+
+
+def _values_of(state: EventSourcedModel, *, lock: bool = False) -> Values | None:
+    row = plain_rows(type(state)).filter(pk=state.pk)
+    if lock:
+        row = row.select_for_update(no_key=True)
+    return row.values_list(*[field.attname for field in history_fields(type(state))]).first()
+
+
+def _move_on(state: EventSourcedModel) -> None:
+    key = state.stream_key
+    fold_on(state, windows(state.stream_type, after_key=key, after_version=state.version, until_key=key))
+
+
+def _compared(state: EventSourcedModel, values: Values | None) -> Drift | None:
     problem = _problem(state, values)
     if not problem:
         return None
