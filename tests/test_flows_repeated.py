@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,7 +13,10 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from eventsourcing_app import CommandRejected, context, flow
+from eventsourcing_app.aggregates import flow as flows
+from eventsourcing_app.checks.flows import check_flows
 from eventsourcing_app.exceptions import IdempotencyError, KeyInFlight, KeyRefused, KeyReused
+from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.models import Receipt, StoredEvent, StoredReceipt
 from tests.reactions_sample.scene import rolled_back
 from tests.samples.events import Line
@@ -22,6 +25,7 @@ from tests.samples.models import Book, Counter, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import timedelta as delta
 
 pytestmark = pytest.mark.django_db
 committing = pytest.mark.django_db(transaction=True)
@@ -40,6 +44,12 @@ def move(source: UUID, to: UUID, amount: Decimal = ONE) -> Decimal:
 @flow("repeated.add")
 def add(to: UUID) -> None:
     Wallet.objects.perform(to, Wallet.add, ONE)
+
+
+@pytest.fixture
+def own_flows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No flow is declared but those of the test."""
+    monkeypatch.setattr(flows, "_declared", {})
 
 
 def balances(*wallets: Wallet) -> list[Decimal]:
@@ -259,17 +269,46 @@ def test_what_its_annotation_does_not_allow_is_refused_and_nothing_stored(
 
 
 @pytest.mark.parametrize("annotation", [Any, object, bytes, list, int | str, Wallet, "Unheard", dict[int, str]])
-def test_a_return_type_that_could_not_be_stored_is_refused_when_the_flow_is_declared(annotation: Any) -> None:
-    with pytest.raises(ImproperlyConfigured, match="act"):
-        returning(annotation, lambda: None)
+def test_a_return_type_that_could_not_be_stored_is_named_by_a_check_and_refused_with_a_key_only(
+    annotation: Any, own_flows: None
+) -> None:
+    done = []
+    act = returning(annotation, lambda: done.append(1) or done)
+    assert act() is act.receipt().value is done
+    assert done == [1, 1]
+    for call in (act.once("k"), act.once("k").receipt):
+        with pytest.raises(ImproperlyConfigured, match=r"act returns what cannot|annotation of .*act cannot be read"):
+            call()
+    assert done == [1, 1], "refused before anything is done"
+    (warning,) = check_flows()
+    assert warning.id == "eventsourcing_app.W061"
+    assert "'repeated.returning'" in warning.msg
+    assert warning.hint
 
 
-def test_a_flow_says_what_it_returns() -> None:
+def test_what_is_imported_for_the_type_checker_alone_may_be_returned_without_a_key() -> None:
+    @flow("repeated.later")
+    def later(to: UUID) -> delta:
+        return timedelta(days=1)
+
+    assert later(uuid7()) == timedelta(days=1)
+    with pytest.raises(ImproperlyConfigured, match="outside `if TYPE_CHECKING`"):
+        later.once("k")(uuid7())
+
+
+def test_a_flow_with_a_key_says_what_it_returns() -> None:
     def silent():  # type: ignore[no-untyped-def]
         return 1
 
+    act = flow("repeated.silent")(silent)
+    assert act() == 1
     with pytest.raises(ImproperlyConfigured, match="silent does not say what it returns"):
-        flow("repeated.silent")(silent)
+        act.once("k")()
+
+
+def test_no_check_names_a_flow_whose_answers_can_be_stored(own_flows: None) -> None:
+    returning(Decimal, lambda: ONE)
+    assert check_flows() == []
 
 
 def test_an_answer_of_older_code_that_cannot_be_read_is_not_done_again() -> None:

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import update_wrapper
+from functools import cached_property, update_wrapper
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, ParamSpec, TypeAlias, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -58,7 +58,6 @@ class Flow(Generic[P, R]):
         self._function, self._attempts, self._backoff = function, attempts, backoff
         self.name = name
         """Its stable name: the scope of its idempotency keys."""
-        self._answer: Answer[R] = Answer(f"flow {name!r}", function)
         self._signature = inspect.signature(function)
         update_wrapper(self, function)
 
@@ -78,9 +77,24 @@ class Flow(Generic[P, R]):
         """Make the next call safe to repeat: the same key answers with the same value, and acts once.
 
         The key is scoped to actor and flow. A call raises ``KeyRefused`` for a text that cannot be a key, ``KeyReused``
-        if it came with other arguments, and ``KeyInFlight`` while the first request is running.
+        if it came with other arguments, ``KeyInFlight`` while the first request is running, and, before anything is
+        done, ``ImproperlyConfigured`` if what the flow returns could not be stored.
         """
         return OnceFlow(self, key)
+
+    @cached_property
+    def answers(self) -> Answer[R]:
+        """How its answers are stored; ``ImproperlyConfigured`` if they cannot be.
+
+        Not looked at before there is a key: without one, a flow returns what it likes, and its annotation may name what
+        is imported for the type checker alone.
+        """
+        return Answer(f"flow {self.name!r}", self._function)
+
+    @property
+    def place(self) -> str:
+        """Where it is declared."""
+        return f"{self.__module__}.{self.__qualname__}"
 
     def __set_name__(self, owner: type, name: str) -> NoReturn:
         raise ImproperlyConfigured(
@@ -92,7 +106,7 @@ class Flow(Generic[P, R]):
         return self.__qualname__  # pickled as the function that it stands for: by its name
 
     def __repr__(self) -> str:
-        return f"<flow {self.name!r}: {self.__module__}.{self.__qualname__}>"
+        return f"<flow {self.name!r}: {self.place}>"
 
     def _run(self, key: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowReceipt[R]:
         request = self._signature.bind(*args, **kwargs)  # at once, with the error that a call of the function raises
@@ -100,20 +114,21 @@ class Flow(Generic[P, R]):
         operation = Operation(f"flow:{self.name}")  # no stream type has a colon: it is in nobody else's scope
         if key is None:
             key = reaction_key(operation.name)
+        answers = None if key is None else self.answers
         attempt = 0
         while True:
             attempt += 1
             trial = _Trial(log_connection())
             try:
                 with trial.transaction():
-                    if key is None:
+                    if key is None or answers is None:
                         return self._act(request)
                     return run_once(
                         key,
                         operation,
                         request=request.arguments,
                         act=lambda: self._act(request, keyed=True),
-                        answers=self._answer,
+                        answers=answers,
                     )
             except Exception as error:
                 if not trial.may_be_repeated or not is_lost_race(error):
@@ -185,8 +200,13 @@ class _Trial:
         self._committed = True
 
 
-_places: dict[str, str] = {}
-"""Where each flow of this process is declared, by its name."""
+_declared: dict[str, Flow[..., Any]] = {}
+"""The flows of this process, by their names."""
+
+
+def declared_flows() -> list[Flow[..., Any]]:
+    """Return the flows that this process has declared."""
+    return list(_declared.values())
 
 
 def flow(name: str, *, attempts: int = 5, backoff: Backoff = jittered) -> Callable[[Callable[P, R]], Flow[P, R]]:
@@ -198,8 +218,9 @@ def flow(name: str, *, attempts: int = 5, backoff: Backoff = jittered) -> Callab
     tells how many seconds to wait after attempt 1, 2, …. So it does nothing that a rollback would not undo. Refusals
     are not tried again.
 
-    All its events have one ``recorded_at``. What it returns is stored with a key, so its annotation names a type that
-    an event could hold, None or ``Receipt``. Raises ``ImproperlyConfigured`` for what cannot work.
+    All its events have one ``recorded_at``. What it returns is stored with a key, so for one that is called with a key,
+    and for one that subscribers call, the annotation names a type that an event could hold, None or ``Receipt``; the
+    check W061 names those that do not. Raises ``ImproperlyConfigured`` for what cannot work.
     """
     if not is_name(name):
         raise ImproperlyConfigured(
@@ -215,12 +236,13 @@ def flow(name: str, *, attempts: int = 5, backoff: Backoff = jittered) -> Callab
             raise ImproperlyConfigured(f"@flow({name!r}) goes on a function, not on {function!r}.")
         require_plain(function)
         made = Flow(function, name, attempts, backoff)
-        place = f"{function.__module__}.{function.__qualname__}"
-        if _places.setdefault(name, place) != place:
+        other = _declared.get(name, made)
+        if other.place != made.place:
             raise ImproperlyConfigured(
-                f"Flow {name!r} is declared by {_places[name]} and by {place}: each would answer the idempotency keys "
-                "of the other. Give each a name of its own."
+                f"Flow {name!r} is declared by {other.place} and by {made.place}: each would answer the idempotency "
+                "keys of the other. Give each a name of its own."
             )
+        _declared[name] = made  # a module that is run again declares it anew
         return made
 
     return declare

@@ -5,7 +5,8 @@
     E030–E039              declared events
     E040–E049, W040–W049   the queue
     E050–E059              database routers
-    E060–E069, W060–W069   event-sourced models in the admin
+    W060                   event-sourced models in the admin
+    W061                   flows
     E100–E129              event-sourced models
 
 An id keeps its meaning forever.
@@ -18,6 +19,7 @@ from django.core import checks
 from eventsourcing_app.checks.admin import check_admin
 from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.checks.declarations import check_declarations
+from eventsourcing_app.checks.flows import check_flows
 from eventsourcing_app.checks.histories import check_histories
 from eventsourcing_app.checks.models import check_models
 from eventsourcing_app.checks.queue import check_queue
@@ -32,5 +34,6 @@ def register_checks() -> None:
     """Register every check; called once, when the apps are ready."""
     for check in (check_log_database, check_histories, check_rebuilds):
         checks.register(check, checks.Tags.database, TAG)
-    for check in (check_settings, check_declarations, check_models, check_admin, check_queue, check_routing):
+    of_code = (check_settings, check_declarations, check_flows, check_models, check_admin, check_queue, check_routing)
+    for check in of_code:
         checks.register(check, TAG)
