@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import gc
+import inspect
 from collections import Counter as Tally
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from operator import itemgetter
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection, models, transaction
+from django.template import Context, Template
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
@@ -332,10 +335,34 @@ def test_it_is_made_anew_whenever_it_is_iterated(at: Callable[[int], datetime]) 
     assert repr(states) == f"<Wallet as of {later}>"
 
 
-@pytest.mark.parametrize("door", ["filter", "exclude", "get", "order_by", "values_list", "count", "annotate"])
+DOORS = sorted(
+    name
+    for name, value in vars(models.QuerySet).items()
+    if not name.startswith("_") and inspect.isfunction(value) and name not in ("iterator", "resolve_expression")
+)
+
+
+@pytest.mark.parametrize("door", DOORS)
 def test_a_filter_of_now_is_not_taken_for_one_of_then(door: str) -> None:
     with pytest.raises(PastFilterRefused, match=rf"{door}\(\) is refused: the database knows the columns of now"):
         getattr(Wallet.objects.as_of(NOON), door)(owner="a")
+
+
+@pytest.mark.parametrize("take", [len, bool, reversed, itemgetter(0), itemgetter(slice(0, 5))])
+def test_it_is_no_sequence_and_says_what_to_ask_for_instead(take: Callable[[object], object]) -> None:
+    with pytest.raises(PastFilterRefused, match=r"limit=… and after=… cut out a page"):
+        take(Wallet.objects.as_of(NOON))
+
+
+def test_what_takes_anything_iterable_takes_it(at: Callable[[int], datetime]) -> None:
+    open_wallet("a", 1)
+    states = Wallet.objects.as_of(NOON)
+    assert [len(list(states)), len(tuple(states)), len(sorted(states, key=str))] == [1, 1, 1]
+    page = "{% for state in states %}{{ state.owner }}{{ states.is_final }}{% endfor %}"
+    assert Template(page).render(Context({"states": states})) == f"a{states.is_final}"
+    assert not hasattr(states, "resolve_expression"), "what Django asks of whatever may be an SQL expression"
+    with pytest.raises(AttributeError, match="no attribute 'fliter'"):
+        states.fliter  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_what_makes_no_sense_is_refused() -> None:

@@ -40,15 +40,26 @@ PAGE = 500
 """Aggregates that are looked at together; what is held in memory at a time."""
 _EVENTS = 2000
 """Events that are fetched at a time."""
+_NO_DOORS = frozenset({"as_manager", "resolve_expression"})
+"""What querysets have, but is no question to the database."""
 _NUMBERS = (models.IntegerField, models.DecimalField)
 """Keys that have another order as numbers than as text."""
 
 
-def _refuse(door: str) -> Callable[..., NoReturn]:
-    def refuse(self: AsOf[Any], *_args: object, **_kwargs: object) -> NoReturn:
+_INSTEAD = (
+    "Iterate over it (limit=… and after=… cut out a page), choose among the instances in Python, name aggregates with "
+    "as_of(…, pks=[…]), or keep a projection of what is asked often."
+)
+
+
+class _NoSequence(PastFilterRefused, TypeError, AttributeError):
+    """Also what ``list()`` and the templates of Django take for "it has none", before they iterate."""
+
+
+def _refusal(door: str) -> Callable[..., NoReturn]:
+    def refuse(*_args: object, **_kwargs: object) -> NoReturn:
         raise PastFilterRefused(
-            f"as_of(…).{door}() is refused: the database knows the columns of now, not those of then. Choose among the "
-            "instances in Python, name aggregates with as_of(…, pks=[…]), or keep a projection of what is asked often."
+            f"as_of(…).{door}() is refused: the database knows the columns of now, not those of then. {_INSTEAD}"
         )
 
     refuse.__name__ = door
@@ -101,16 +112,20 @@ class AsOf(Generic[M]):
     def __repr__(self) -> str:
         return f"<{self.model.__name__} as of {self.when}>"
 
-    filter = _refuse("filter")
-    exclude = _refuse("exclude")
-    get = _refuse("get")
-    order_by = _refuse("order_by")
-    annotate = _refuse("annotate")
-    aggregate = _refuse("aggregate")
-    values = _refuse("values")
-    values_list = _refuse("values_list")
-    distinct = _refuse("distinct")
-    count = _refuse("count")
+    if not TYPE_CHECKING:  # a type checker refuses all of it
+
+        def __getattr__(self, name: str) -> Callable[..., NoReturn]:
+            """Refuse whatever a queryset can do."""
+            if name.startswith("_") or name in _NO_DOORS or not callable(getattr(models.QuerySet, name, None)):
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}", name=name, obj=self)
+            return _refusal(name)
+
+        @property
+        def __len__(self) -> NoReturn:
+            raise _NoSequence(f"as_of(…) has no len(): it is not made before it is iterated. {_INSTEAD}")
+
+        def __getitem__(self, place: object) -> NoReturn:
+            raise _NoSequence(f"as_of(…)[…] is refused: it is not made before it is iterated. {_INSTEAD}")
 
     def _plain(self, pk: Any) -> Any:
         value = self._key.to_python(pk)
