@@ -1,25 +1,26 @@
-"""Where Django looks for models, and where users import the base of theirs."""
+"""Where Django looks for models, and where users import the base of theirs and the types of what it returns."""
 
 from __future__ import annotations
 
 from eventsourcing_app.aggregates.manager import EventSourcedManager
 from eventsourcing_app.aggregates.model import EventSourcedModel
+from eventsourcing_app.aggregates.past.as_of import AsOf
+from eventsourcing_app.aggregates.past.changes import Change, Diff, TrailEntry
 from eventsourcing_app.aggregates.queryset import EventSourcedQuerySet
-from eventsourcing_app.aggregates.rebuild.records import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
+from eventsourcing_app.aggregates.rebuild import records as _of_rebuilds  # noqa: F401 - found here by Django alone
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
 from eventsourcing_app.aggregates.records import StoredReceipt, StoredSnapshot
 from eventsourcing_app.log.records import SettledPosition, StoredEvent
 from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
 
 __all__ = [
-    "DueRebuild",
+    "AsOf",
+    "Change",
+    "Diff",
     "EventSourcedManager",
     "EventSourcedModel",
     "EventSourcedQuerySet",
     "FlowReceipt",
-    "RebuildFinding",
-    "RebuildPart",
-    "RebuildRun",
     "Receipt",
     "Segment",
     "SettledPosition",
@@ -27,5 +28,6 @@ __all__ = [
     "StoredReceipt",
     "StoredSnapshot",
     "Subscription",
+    "TrailEntry",
     "Wake",
 ]

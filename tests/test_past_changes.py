@@ -201,7 +201,7 @@ def test_any_part_of_it_can_be_read(after: int, until: int | None) -> None:
     wallet = lived()
     whole = list(Wallet.objects.trail(wallet.pk))
     for _ in range(2):  # without snapshots, and with them
-        part = list(Wallet.objects.trail(wallet.pk, after_version=after, until_version=until))
+        part = list(Wallet.objects.trail(wallet.pk, since=after, until=until))
         assert part == whole[after:until]
     assert StoredSnapshot.objects.exists() == (after >= 3 and (until is None or until > after))
 
@@ -210,12 +210,12 @@ def test_an_event_that_changes_nothing_is_told_too() -> None:
     wallet = open_wallet("Ada")
     wallet.label(labels=[])
     wallet.save()
-    assert [entry.changes for entry in Wallet.objects.trail(wallet.pk, after_version=1)] == [{}]
+    assert [entry.changes for entry in Wallet.objects.trail(wallet.pk, since=1)] == [{}]
 
 
 def test_what_an_event_changed_stays_as_it_was_told() -> None:
     passport = issue_passport(stamps=["DE", "FR", "DE", "PL"])
-    entries = list(Passport.objects.trail(passport.pk, after_version=1))
+    entries = list(Passport.objects.trail(passport.pk, since=1))
     assert [entry.changes["stamps"].after for entry in entries] == [
         {"DE": 1},
         {"DE": 1, "FR": 1},
@@ -229,17 +229,20 @@ def test_what_an_event_changed_stays_as_it_was_told() -> None:
 
 def test_of_nothing_there_is_nothing_to_tell() -> None:
     assert list(Wallet.objects.trail(uuid4())) == []
-    for wrong in ({"after_version": -1}, {"until_version": -1}):
+    for wrong in ({"since": -1}, {"until": -1}):
         with pytest.raises(ValueError, match="count from 1"):
             Wallet.objects.trail(uuid4(), **wrong)
+    for moment in ({"since": datetime.now(UTC)}, {"until": datetime.now(UTC)}):
+        with pytest.raises(TypeError, match=r"goes by versions; diff\(\) takes moments"):
+            Wallet.objects.trail(uuid4(), **moment)  # type: ignore[arg-type]
 
 
 def test_it_begins_at_a_snapshot_and_holds_no_more_than_a_window() -> None:
     counter = counter_of(1500)
     assert sum(len(entry.changes) for entry in Counter.objects.trail(counter.pk)) == 1501
-    assert len(list(Counter.objects.trail(counter.pk, after_version=1499))) == 1
+    assert len(list(Counter.objects.trail(counter.pk, since=1499))) == 1
     with CaptureQueriesContext(connection) as captured:
-        (entry,) = Counter.objects.trail(counter.pk, after_version=1499)
+        (entry,) = Counter.objects.trail(counter.pk, since=1499)
     assert entry.changes == {"total": Change(1498, 1499)}
     assert len(captured) == 2
     held = 0
@@ -266,7 +269,7 @@ def test_the_changes_of_all_events_between_make_the_difference(acts: list[str], 
         wallet.save()
     since, until = sorted(1 + end % wallet.version for end in ends)
     merged: dict[str, tuple[Any, Any]] = {}
-    for entry in Wallet.objects.trail(wallet.pk, after_version=since, until_version=until):
+    for entry in Wallet.objects.trail(wallet.pk, since=since, until=until):
         for name, change in entry.changes.items():
             merged[name] = (merged.get(name, (change.before,))[0], change.after)
     merged = {name: (before, after) for name, (before, after) in merged.items() if before != after}

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from types import ModuleType
 
+from django.apps import apps
+
 import eventsourcing_app
 from eventsourcing_app import exceptions, models
 from tests.conftest import ROOT
@@ -81,8 +83,17 @@ def test_the_words_can_be_imported_before_django_is_set_up() -> None:
 def test_models_are_offered_where_django_looks_for_them() -> None:
     assert models.__all__ == sorted(models.__all__)
     assert {"EventSourcedModel", "StoredEvent"} <= set(models.__all__)
+    assert {"AsOf", "Change", "Diff", "FlowReceipt", "Receipt", "TrailEntry"} <= set(models.__all__), (
+        "what calls return"
+    )
     for name in models.__all__:
         assert hasattr(models, name)
+
+
+def test_what_a_rebuild_remembers_is_found_by_django_and_offered_to_nobody() -> None:
+    names = {"DueRebuild", "RebuildFinding", "RebuildPart", "RebuildRun"}
+    assert names <= {model.__name__ for model in apps.get_app_config("eventsourcing_app").get_models()}
+    assert not names & set(vars(models))
 
 
 def test_every_error_has_one_root_and_stands_in_the_tree() -> None:

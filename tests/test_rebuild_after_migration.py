@@ -25,8 +25,8 @@ from django.test import override_settings
 
 from eventsourcing_app import operations
 from eventsourcing_app.aggregates.rebuild import due
+from eventsourcing_app.aggregates.rebuild.records import DueRebuild
 from eventsourcing_app.checks.rebuilds import check_rebuilds
-from eventsourcing_app.models import DueRebuild
 from eventsourcing_app.operations import RebuildState
 from eventsourcing_app.operations.rebuild_state import TABLE_MADE_BY
 from tests.conftest import ROOT
@@ -194,7 +194,7 @@ def look(*columns: str, name: str = "Account") -> list[str]:
     code = f"""
         from bank.models import {name}
         from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
-        from eventsourcing_app.models import DueRebuild
+        from eventsourcing_app.aggregates.rebuild.records import DueRebuild
         print("rows", *{name}.objects.order_by("pk").values_list({", ".join(map(repr, columns))}))
         print("drifts", *[drift.problem for drift in rebuild({name}, check=True)])
         print("due", *DueRebuild.objects.values_list("pk", flat=True))

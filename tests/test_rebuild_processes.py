@@ -19,7 +19,7 @@ from django.core.management import CommandError, call_command
 from django.db import models
 
 from eventsourcing_app.aggregates.rebuild import rebuilder
-from eventsourcing_app.models import RebuildFinding, RebuildPart, RebuildRun
+from eventsourcing_app.aggregates.rebuild.records import RebuildFinding, RebuildPart, RebuildRun
 from tests.conftest import ROOT
 from tests.reactions_sample import scene as reactions
 from tests.samples.factories import open_wallet

@@ -11,7 +11,7 @@ from django.db.models import F
 
 from eventsourcing_app.aggregates.rebuild import runs
 from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, run_rebuild
-from eventsourcing_app.models import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
+from eventsourcing_app.aggregates.rebuild.records import DueRebuild, RebuildFinding, RebuildPart, RebuildRun
 from tests.samples.factories import change_row, insert_rows, list_book, open_wallet
 from tests.samples.models import Book, Wallet
 

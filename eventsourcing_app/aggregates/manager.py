@@ -169,15 +169,18 @@ class EventSourcedManager(models.Manager[M]):
         _check_moments("diff", since=since, until=until)
         return diff(self.model, stream_key_of(self.model, pk), since=since, until=until)
 
-    def trail(self, pk: Any, *, after_version: int = 0, until_version: int | None = None) -> Iterator[TrailEntry]:
+    def trail(self, pk: Any, *, since: int = 0, until: int | None = None) -> Iterator[TrailEntry]:
         """Yield each event of an aggregate with the fields that it changed, before and after, in constant memory.
 
-        The first is that of the version after ``after_version``, the last that of ``until_version``; nothing if there
-        are none. Raises ``ValueError`` for a negative version.
+        What leads from version ``since`` to version ``until``, as in ``diff()``: the first is the event after
+        ``since``, the last that of ``until``; nothing if there are none. ``since=0`` is from the beginning. Raises
+        ``ValueError`` for a negative version, and ``TypeError`` for a moment.
         """
-        _check_moments("trail", after_version=after_version, until_version=until_version)
-        key = stream_key_of(self.model, pk)
-        return trail(self.model, key, after_version=after_version, until_version=until_version)
+        for name, version in (("since", since), ("until", until)):
+            if isinstance(version, datetime):
+                raise TypeError(f"trail({name}={version}): a trail goes by versions; diff() takes moments, too.")
+        _check_moments("trail", since=since, until=until)
+        return trail(self.model, stream_key_of(self.model, pk), since=since, until=until)
 
     def replay(self, pk: Any) -> Iterator[tuple[M, RecordedEvent]]:
         """Replay the history of an aggregate: yield its state after each event, and the event, in constant memory.

@@ -79,22 +79,22 @@ def diff(model: type[M], stream_key: str, *, since: int | datetime, until: int |
     )
 
 
-def trail(model: type[M], stream_key: str, *, after_version: int, until_version: int | None) -> Iterator[TrailEntry]:
+def trail(model: type[M], stream_key: str, *, since: int, until: int | None) -> Iterator[TrailEntry]:
     """Yield the events of an aggregate with what each changed. See ``EventSourcedManager.trail``."""
-    if until_version is not None and until_version <= after_version:
+    if until is not None and until <= since:
         return
-    state, events = resume(model, stream_key, snapshot_until=after_version, until_version=until_version)
+    state, events = resume(model, stream_key, snapshot_until=since, until_version=until)
     folding, keeper = Fold.of(state), Keeper(model)
     facts = _facts(state) if state.version else {}
     for recorded in events:
         folding.add_recorded(recorded)
-        if state.version <= after_version:  # of what comes after it there may be snapshots already
+        if state.version <= since:  # of what comes after it there may be snapshots already
             keeper.passed(state, recorded)
-        if state.version < after_version:
+        if state.version < since:
             continue
         folding.settle(recorded)
         before, facts = facts, _facts(state)
-        if state.version > after_version:
+        if state.version > since:
             yield TrailEntry(recorded=recorded, changes=_changes(before, facts))
         else:
             keeper.close()
