@@ -273,7 +273,12 @@ def test_a_return_type_that_could_not_be_stored_is_named_by_a_check_and_refused_
     annotation: Any, own_flows: None
 ) -> None:
     done = []
-    act = returning(annotation, lambda: done.append(1) or done)
+
+    def work() -> list[int]:
+        done.append(1)
+        return done
+
+    act = returning(annotation, work)
     assert act() is act.receipt().value is done
     assert done == [1, 1]
     for call in (act.once("k"), act.once("k").receipt):

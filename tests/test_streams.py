@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import random
 from collections import Counter as Counts
+from contextlib import contextmanager, nullcontext
+from datetime import UTC
+from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
 
 from eventsourcing_app.log import streams
 from eventsourcing_app.log.read import WINDOW, read_streams
+from eventsourcing_app.log.spans import read_until
 from eventsourcing_app.log.streams import part, sample, windows
-from tests.samples.factories import begin_counter, list_book, open_wallet
+from eventsourcing_app.models import StoredEvent
+from tests.samples.factories import begin_counter, fetch, list_book, open_wallet
 from tests.samples.models import Book
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.django_db
 
@@ -47,6 +57,41 @@ def test_windows_hold_every_event_once_in_the_order_of_keys_and_versions() -> No
         assert given == expected
     ((first, *_),) = windows("samples.book", after_key="B!", after_version=1, until_key="B!")
     assert first[:2] == ("B!", 2)
+
+
+@contextmanager
+def session_in(zone: str) -> Iterator[None]:
+    """Let the session have a time zone, as ``"TIME_ZONE"`` in the settings of a database does."""
+    own = connections["default"]
+    before = own.settings_dict["TIME_ZONE"]
+
+    def become(name: str | None) -> None:
+        own.settings_dict["TIME_ZONE"] = name
+        for cached in ("timezone", "timezone_name"):
+            own.__dict__.pop(cached, None)
+        own.ensure_timezone()
+
+    become(zone)
+    try:
+        yield
+    finally:
+        become(before)
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.parametrize("logged", [False, True])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu", "America/St_Johns"])
+def test_times_are_in_utc_whatever_the_time_zone_of_the_session(zone: str, logged: bool) -> None:
+    key = list_book().pk
+    expected = {StoredEvent.objects.get().recorded_at}
+    with session_in(zone), CaptureQueriesContext(connection) if logged else nullcontext():  # logged, it comes as text
+        assert fetch("SHOW TIME ZONE") == [(zone,)]
+        (((*_rest, in_window),),) = windows("samples.book")
+        (spanned,) = read_until("samples.book", {key: 1}, until_time=in_window)
+        (read_one,) = read_streams("samples.book")
+    times = [in_window, spanned.recorded_at, read_one.recorded_at]
+    assert set(times) == expected
+    assert [moment.tzinfo for moment in times] == [UTC] * 3
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 7, 100])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.connection import log_connection, reading_cursor
 from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.read import WINDOW
 from eventsourcing_app.log.recorded import COLUMNS, FROM_ROW, RecordedEvent
@@ -117,7 +117,7 @@ def _fetch(connection: BaseDatabaseWrapper, stream_type: str, spans: Sequence[Sp
         connection, _EVENTS[connection.vendor], spans, names, columns=columns, limit=str(int(limit))
     )
     make = FROM_ROW[connection.vendor]
-    with connection.cursor() as cursor:
+    with reading_cursor(connection) as cursor:
         cursor.execute(statement, [*params, *names])
         return [make(row) for row in cursor.fetchall()]
 

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 import random
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.connection import log_connection, reading_cursor
 from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.read import WINDOW
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from datetime import datetime
 
     Row = tuple[str, int, int, str, int, str, datetime]
     """Stream key, version, position, wire name, schema version, data as text, and when it was recorded, in UTC."""
@@ -58,15 +59,15 @@ def windows(
         key, version = rows[-1][:2]
 
 
-def _window(stream_type: str, key: str, version: int, until_key: str | None) -> list[Row]:
+def _window(stream_type: str, key: str, version: int, until_key: str | None) -> list[Any]:
     conditions, params = "(stream_key, version) > (%s, %s)", [key, version]
     if until_key is not None:
         conditions += " AND stream_key <= %s"
         params.append(until_key)
     if log_connection().vendor == "postgresql":
-        # As text, because Python reads it many times faster than the driver does.
-        rows = _in_order(f"{_COLUMNS}, data::text, recorded_at::text", stream_type, conditions, params, WINDOW)
-        return [(*row[:6], datetime.fromisoformat(row[6]).astimezone(UTC)) for row in rows]
+        rows = _in_order(f"{_COLUMNS}, data::text, recorded_at", stream_type, conditions, params, WINDOW)
+        # But for sessions with another time zone, they are in UTC.
+        return [row if row[6].tzinfo is UTC else (*row[:6], row[6].astimezone(UTC)) for row in rows]
     rows = _in_order(f"{_COLUMNS}, data, recorded_at", stream_type, conditions, params, WINDOW)
     return [(*row[:6], row[6].replace(tzinfo=UTC)) for row in rows]
 
@@ -209,6 +210,6 @@ def _log() -> str:
 
 
 def _fetch(sql: str, params: Sequence[Any]) -> list[tuple[Any, ...]]:
-    with log_connection().cursor() as cursor:
+    with reading_cursor(log_connection()) as cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())
