@@ -195,6 +195,10 @@ class Children:
         """What subscribers and projections have written down."""
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 
+    def has_reacted(self, child: subprocess.Popen[bytes]) -> bool:
+        """Whether a subscriber was given an event in this very process."""
+        return self.journal.with_suffix(f".{child.pid}").exists()
+
     def versions(self, number: int, opened: Wallet) -> list[int]:
         """The versions of a wallet that subscriber ``number`` was given, in that order."""
         mine = f"{number} {opened.pk} "

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,15 +11,20 @@ from django.core.management.base import BaseCommand, CommandError
 from eventsourcing_app.aggregates.adoption.adopt import BATCH_SIZE, Adoption, adopt
 from eventsourcing_app.exceptions import AdoptionRefused, ConcurrencyError
 from eventsourcing_app.management.named import event_sourced_or_error
+from eventsourcing_app.management.stopping import stoppable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.management.stopping import Stop
 
 
 class Command(BaseCommand):
-    """Adopts rows until there is none left; exits 1 if one was refused. SIGTERM ends it after the current batch."""
+    """Adopts rows until there is none left; exits 1 if one was refused.
+
+    SIGTERM and Ctrl-C end it after the current batch, with the exit code 128 + signal.
+    """
 
     help = (
         "Makes an existing table event-sourced: each row without a history gets one event that says what it is. "
@@ -38,15 +42,12 @@ class Command(BaseCommand):
     def handle(
         self, *args: Any, model: str, batch_size: int, dry_run: bool, as_json: bool, verbosity: int, **options: Any
     ) -> None:
-        self.stopped = False
         self.seen = Adoption()
         self.show = verbosity > 0 and self.stderr.isatty()
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
         try:
-            found = self._run(event_sourced_or_error(model), batch_size, dry_run)
+            with stoppable() as stop:
+                found = self._run(event_sourced_or_error(model), batch_size, dry_run, stop)
         finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
             if self.show:
                 self.stderr.write("")
         if as_json:
@@ -57,13 +58,11 @@ class Command(BaseCommand):
             kept = "" if dry_run else f"; {found.adopted} before it {'is' if found.adopted == 1 else 'are'} kept"
             raise CommandError(f"{_rows(found.refused)} of {model} refused{kept}.")
         if not found.complete:
-            raise CommandError("Stopped before the end. Run it again to go on.")
+            raise stop.error("Stopped before the end. Run it again to go on.")
 
-    def _run(self, model: type[EventSourcedModel], batch_size: int, dry_run: bool) -> Adoption:
+    def _run(self, model: type[EventSourcedModel], batch_size: int, dry_run: bool, stop: Stop) -> Adoption:
         try:
-            return adopt(
-                model, batch_size=batch_size, dry_run=dry_run, progress=self._progress, stop=lambda: self.stopped
-            )
+            return adopt(model, batch_size=batch_size, dry_run=dry_run, progress=self._progress, stop=stop)
         except AdoptionRefused:
             return self.seen
         except (ImproperlyConfigured, ConcurrencyError, ValueError) as error:
@@ -73,9 +72,6 @@ class Command(BaseCommand):
         self.seen = so_far
         if self.show:
             self.stderr.write(f"\r{_rows(so_far.adopted + so_far.refused)}", ending="")
-
-    def _stop(self, *_signal: object) -> None:
-        self.stopped = True
 
     def _print(self, found: Adoption, dry_run: bool) -> None:
         for refused in found.named:

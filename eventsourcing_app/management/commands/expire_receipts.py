@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
 from eventsourcing_app.conf import conf
+from eventsourcing_app.management.stopping import stoppable
 from eventsourcing_app.subscriptions.expiry import expire_receipts
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Deletes in batches; SIGTERM and Ctrl-C end it after the current one."""
+    """Deletes in batches; SIGTERM and Ctrl-C end it after the current one, with the exit code 128 + signal."""
 
     help = "Deletes receipts of idempotency keys that are older than EVENTSOURCING['RECEIPT_DAYS'], or than --days."
 
@@ -28,14 +28,8 @@ class Command(BaseCommand):
             raise CommandError("Receipts are kept for ever: set EVENTSOURCING['RECEIPT_DAYS'], or give --days.")
         if days < 1:
             raise CommandError(f"{days} days would expire receipts that clients still ask for: give 1 or more.")
-        self.stopped = False
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            expired = expire_receipts(days=days, stop=lambda: self.stopped)
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        with stoppable() as stop:
+            expired = expire_receipts(days=days, stop=stop)
         self.stdout.write(f"{expired} receipts expired")
-
-    def _stop(self, *_signal: object) -> None:
-        self.stopped = True
+        if stop.heeded:
+            raise stop.error("Stopped before the end. Run it again to go on.")

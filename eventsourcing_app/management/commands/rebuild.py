@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
-import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -17,10 +14,10 @@ from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, Progress, run_r
 from eventsourcing_app.aggregates.rebuild.runs import Counts, Finding, finding_of
 from eventsourcing_app.exceptions import EventSourcingError
 from eventsourcing_app.management.named import event_sourced_or_error
+from eventsourcing_app.management.stopping import stoppable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
-    from collections.abc import Iterator
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -29,7 +26,10 @@ _TTY_SECONDS, _LINE_SECONDS = 0.5, 30.0
 
 
 class Command(BaseCommand):
-    """Compares rows with their history; exits 1 if ``--check`` finds a difference or one cannot be repaired."""
+    """Compares rows with their history; exits 1 if ``--check`` finds a difference or one cannot be repaired.
+
+    SIGTERM and Ctrl-C end it after the current window of events, with the exit code 128 + signal.
+    """
 
     help = (
         "Rebuilds the rows of event-sourced models from their events, or compares them with --check. It may be killed "
@@ -77,36 +77,14 @@ class Command(BaseCommand):
         self._json, self._check = as_json, check or sample is not None
         self._shown = options["progress"] and options["verbosity"] > 0
         failed = []
-        with self._stoppable():
+        with stoppable() as self._stop:
             for model in found:
                 counts = self._sample(model, sample) if sample else self._rebuild(model, processes, options["restart"])
                 if counts is None:
-                    raise CommandError(
-                        "Stopped. What is finished is stored: run it again to go on.", returncode=128 + self._signal
-                    )
+                    raise self._stop.error("Stopped. What is finished is stored: run it again to go on.")
                 failed += self._summarise(model, counts)
         if failed:
             raise CommandError("\n".join(failed))
-
-    @contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """SIGTERM and Ctrl-C end it after the current window of events."""
-        self._signal = 0
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _stop(self, number: int, *_frame: object) -> None:
-        self._signal = number
-
-    def _stopped(self) -> bool:
-        return bool(self._signal)
 
     def _rebuild(self, model: type[EventSourcedModel], processes: int | None, restart: bool) -> Counts | None:
         label = model._meta.label
@@ -118,7 +96,7 @@ class Command(BaseCommand):
         )
         try:
             return run_rebuild(
-                model, check=self._check, processes=processes, restart=restart, ears=ears, stop=self._stopped
+                model, check=self._check, processes=processes, restart=restart, ears=ears, stop=self._stop
             )
         except EventSourcingError as error:
             raise CommandError(str(error)) from error
@@ -129,7 +107,7 @@ class Command(BaseCommand):
     def _sample(self, model: type[EventSourcedModel], sample: dict[str, Any]) -> Counts | None:
         seen, drifted = Rebuilt(), 0
         try:
-            for drift in check_sample(model, seen=seen, stop=self._stopped, **sample):
+            for drift in check_sample(model, seen=seen, stop=self._stop, **sample):
                 drifted += 1
                 self._tell(model._meta.label, finding_of(model, drift, check=True))
         except Stopped:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError, close_old_connections
 
+from eventsourcing_app.management.stopping import stoppable
 from eventsourcing_app.subscriptions.drain import drain
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+
+    from eventsourcing_app.management.stopping import Stop
 
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
@@ -29,36 +31,30 @@ class Command(BaseCommand):
         parser.add_argument("--once", action="store_true", help="End when every subscription has caught up.")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
-        self.stopped = False
-        before = {number: signal.signal(number, self._stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
+        with stoppable() as stop:
             if once:
-                self._run_once()
+                self._run_once(stop)
             else:
-                self._run()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+                self._run(stop)
 
-    def _stop(self, *_signal: object) -> None:
-        self.stopped = True
-
-    def _run_once(self) -> None:
-        drained = drain(stop=lambda: self.stopped)
+    def _run_once(self, stop: Stop) -> None:
+        drained = drain(stop=stop)
         self.stdout.write(f"{drained.handled} events handled")
+        if not drained.finished:
+            raise stop.error("Stopped before every subscription has caught up. Run it again to go on.")
         if drained.waiting:
             raise CommandError("\n".join(["Not caught up:", *drained.waiting]))
 
-    def _run(self) -> None:
+    def _run(self, stop: Stop) -> None:
         pause = _SHORTEST_PAUSE
-        while not self.stopped:
+        while not stop():
             try:
-                handled = drain(stop=lambda: self.stopped).handled
+                handled = drain(stop=stop).handled
             except (OperationalError, InterfaceError):
                 # The server went away or is restarting. Nothing is lost: the next round goes on from the checkpoints.
                 logger.exception("The database did not answer; trying again.")
                 handled = 0
             pause = _SHORTEST_PAUSE if handled else min(pause * 1.5, _LONGEST_PAUSE)
             close_old_connections()
-            if not self.stopped:
+            if not stop():
                 time.sleep(pause)
