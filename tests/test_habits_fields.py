@@ -163,10 +163,12 @@ def test_a_custom_field_may_have_a_column_of_its_own() -> None:
         require_fit(instance)
 
 
-def test_a_view_of_bytes_is_watched_by_what_it_shows(measured: Any) -> None:
+def test_a_view_of_bytes_becomes_the_bytes_that_it_shows(measured: Any) -> None:
     shown = bytearray(b"ab")
     held = measured(blob=memoryview(shown))
     shown[0] = 0
+    assert held.blob == Specimen.objects.get().blob == b"ab"
+    held.blob = memoryview(b"other")
     with pytest.raises(UnrecordedChange, match="blob"):
         held.measure_again()
 

@@ -365,7 +365,7 @@ def test_the_command_prints_one_json_object_a_line() -> None:
     with pytest.raises(CommandError):
         call_command("rebuild", "samples.Wallet", "samples.Book", "--json", stdout=out)
     position = wallet.history().get(version=1).position
-    repaired = {"fields": {"balance": ["9.00", "1"]}, "version": 1, "position": position, "left": False}
+    repaired = {"fields": {"balance": ["9.00", "1.00"]}, "version": 1, "position": position, "left": False}
     event = {"problem": "differs", "type": "samples.wallet_opened", "refusal": ""}
     counts = {"check": False, "aggregates": 1, "events": 2, "drifted": 1, "left": 0}
     lines = [json.loads(line) for line in out.getvalue().splitlines()]

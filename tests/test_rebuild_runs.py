@@ -56,7 +56,7 @@ def test_what_was_found_before_it_was_stopped_is_told_in_the_end(monkeypatch: py
     found: list[runs.Finding] = []
     assert run_rebuild(Wallet, check=False, ears=Ears(found=found.append)) == runs.Counts(10, 20, 10)
     assert [finding.stream_key for finding in found] == [wallet.stream_key for wallet in wallets]
-    assert found[0].fields == {"balance": ["7.00", "1"]}
+    assert found[0].fields == {"balance": ["7.00", "1.00"]}
     assert not RebuildPart.objects.exists()
     assert not RebuildFinding.objects.exists()
 

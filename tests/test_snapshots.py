@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -253,15 +254,15 @@ def test_a_state_that_would_be_read_back_as_another_has_none(
     counter = counter_of(9)
 
     def as_half(self: Counter, event: Any) -> None:
-        self.total = float(self.total) + event.by
+        self.total = self.total + event.by + 0.1
 
     with monkeypatch.context() as patched:
         patched.setattr(Counter, "_counted", as_half)
         fingerprint_of.cache_clear()
-        assert Counter.objects.at(counter.pk, version=9).total == 8.0
+        assert Counter.objects.at(counter.pk, version=9).total == pytest.approx(8.9)
     fingerprint_of.cache_clear()
     assert kept(counter) == []
-    assert "No snapshot is made of Counter: total is 3.0, which is not read back" in caplog.text
+    assert "No snapshot is made of Counter: total is 3.4" in caplog.text
 
 
 def test_a_value_of_another_type_than_is_read_back_has_none(
@@ -270,15 +271,15 @@ def test_a_value_of_another_type_than_is_read_back_has_none(
     wallet = open_wallet("Ada", 1, 2, 3, 4)
 
     def as_float(self: Any, event: Any) -> None:
-        self.balance = float(self.balance) + float(event.amount)
+        self.balance = float(self.balance) + float(event.amount) + 0.001
 
     with monkeypatch.context() as patched:
         patched.setattr(Wallet, "_added", as_float)
         fingerprint_of.cache_clear()
-        assert [repr(Wallet.objects.at(wallet.pk, version=5).balance) for _ in range(2)] == ["10.0", "10.0"]
+        assert [type(Wallet.objects.at(wallet.pk, version=5).balance) for _ in range(2)] == [float, float]
     fingerprint_of.cache_clear()
     assert kept(wallet) == []
-    assert "balance is 6.0, but would be read back as Decimal('6.0')" in caplog.text
+    assert re.search(r"balance is 6\.003\d*, but would be read back as Decimal\('6\.003", caplog.text)
 
 
 def test_a_row_that_was_changed_behind_the_library_gets_into_no_snapshot() -> None:

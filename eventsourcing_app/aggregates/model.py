@@ -179,12 +179,16 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         With ``fields``, as Django does for a deferred field, only those are loaded and nothing is forgotten. But with
         ``version`` or ``changed_at``, which tell what was loaded, comes everything that was loaded before: a state must
         not be given the version of another. For that reason ``defer()`` of ``from_queryset`` counts for nothing then.
+
+        Raises ``UnrecordedChange`` if it would take back, from some ``fields`` only, what unsaved events have made.
         """
         names = None if fields is None else set(fields)
         if names is not None and not names.isdisjoint(_IDENTITY):
             names |= _IDENTITY | {
                 field.attname for field in history_fields(type(self)) if field.attname in self.__dict__
             }
+        elif names is not None:
+            self._recording.require_undisturbed(self, names)
         if from_queryset is not None and (names is None or names >= _IDENTITY):
             from_queryset = from_queryset.defer(None)
         super().refresh_from_db(using=using, fields=names, from_queryset=from_queryset)

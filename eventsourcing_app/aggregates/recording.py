@@ -17,11 +17,11 @@ from uuid import UUID
 from django.db import models
 
 from eventsourcing_app.aggregates.dispatch import commands_of
-from eventsourcing_app.aggregates.values import json_read_back, plain
+from eventsourcing_app.aggregates.values import column_form, plain, same
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
 
     from eventsourcing_app.events.declare import Declaration
     from eventsourcing_app.log.commits import CommitToken
@@ -59,8 +59,8 @@ def _watched(model: type[models.Model]) -> tuple[str, ...]:
 
 
 @cache
-def _json(model: type[models.Model]) -> tuple[models.JSONField[Any, Any], ...]:
-    return tuple(field for field in history_fields(model) if isinstance(field, models.JSONField))
+def _forms(model: type[models.Model]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
+    return tuple((field.attname, column_form(field)) for field in history_fields(model))
 
 
 @cache
@@ -95,17 +95,19 @@ def forget_computed(instance: models.Model, *, written: Collection[str] | None =
 
 
 @cache
-def _typed(model: type[models.Model]) -> frozenset[str]:
-    return frozenset(field.attname for field in _json(model))
+def _strict(model: type[models.Model]) -> frozenset[str]:
+    """Fields in which equal values of several types are several values."""
+    return frozenset(field.attname for field in model._meta.concrete_fields if isinstance(field, models.JSONField))
 
 
 class Recording:
     """The unsaved part of one instance. See the module."""
 
-    __slots__ = ("applying", "baseline", "ends", "key", "latest", "outside", "pending", "spent", "token")
+    __slots__ = ("applying", "baseline", "ends", "held", "key", "latest", "outside", "pending", "spent", "token")
 
     def __init__(self) -> None:
         self.baseline: dict[str, Any] = {}
+        self.held: dict[str, Any] = {}  # the values themselves that could change in their place, as last settled
         self.key: Any = None
         self.pending: list[PendingEvent] = []
         self.token: CommitToken | None = None
@@ -118,8 +120,13 @@ class Recording:
     @classmethod
     def of_new(cls, instance: models.Model) -> Recording:
         """Begin with the defaults of the model: a new instance has no state before its first event."""
-        recording = cls()
-        recording.baseline = {field.attname: field.get_default() for field in history_fields(type(instance))}
+        recording, values = cls(), instance.__dict__
+        for field in history_fields(type(instance)):
+            name, default = field.attname, field.get_default()
+            form = recording.baseline[name] = column_form(field)(default)
+            untouched = name in values and type(values[name]) is type(default) and values[name] == default
+            if untouched and type(form) in _IMMUTABLE:
+                values[name] = form  # as a row would give it back to the first event
         return recording
 
     @classmethod
@@ -160,35 +167,31 @@ class Recording:
     def _settle_history(self, instance: models.Model, only: Collection[str] | None) -> None:
         values = instance.__dict__
         self.key = instance.pk
-        before = self.baseline
-        baseline = {} if only is None else before
+        baseline = {} if only is None else self.baseline
         for name in _watched(type(instance)):
             if name in values and (only is None or name in only):
                 value = values[name]
-                if type(value) not in _IMMUTABLE:
-                    value = self._kept(instance, name, before.get(name), value)
-                baseline[name] = value
+                baseline[name] = value if type(value) in _IMMUTABLE else self._kept(instance, name, value)
         self.baseline = baseline
 
-    def _kept(self, instance: models.Model, name: str, was: Any, value: Any) -> Any:
-        """A copy of a value that could change in its place; the older copy where it is equal, which costs less."""
+    def _kept(self, instance: models.Model, name: str, value: Any) -> Any:
+        """Return a copy of a value that could change in its place; the older one where it did not, which costs less."""
+        was, self.held[name] = self.baseline.get(name), value
         value = plain(value)
-        if type(was) is type(value) and was == value:
-            return was
-        return self._frozen(instance, name, value)
+        return was if same(value, was) else self._frozen(instance, name, value)
 
     def settle_applied(self, instance: models.Model) -> None:
-        """Take the state after an event for the baseline, JSON in it as the database will give it back."""
-        values = instance.__dict__
-        for field in _json(type(instance)):
-            value = values.get(field.attname)
-            if value is not None and value != self.baseline.get(field.attname):
-                values[field.attname] = json_read_back(field, value)
-        self.key, baseline = instance.pk, self.baseline
-        for name in _watched(type(instance)):
-            if name in values and (value := values[name]) is not baseline.get(name, values):
-                mutable = type(value) not in _IMMUTABLE
-                baseline[name] = self._kept(instance, name, baseline.get(name), value) if mutable else value
+        """Take the state after an event for the baseline, in the form in which its columns will give it back."""
+        values, baseline, held = instance.__dict__, self.baseline, self.held
+        self.key = instance.pk
+        for name, form in _forms(type(instance)):
+            if name not in values or (value := values[name]) is baseline.get(name, held):
+                continue
+            if type(value) not in _IMMUTABLE and value is held.get(name) and same(plain(value), baseline.get(name)):
+                continue
+            # A copy, where it can change in its place: another field may hold the very same object.
+            values[name] = value = form(value)
+            baseline[name] = value if type(value) in _IMMUTABLE else self._kept(instance, name, value)
 
     @staticmethod
     def _frozen(instance: models.Model, name: str, value: Any) -> Any:
@@ -227,6 +230,15 @@ class Recording:
         if changed:
             raise UnrecordedChange(type(instance).__name__, changed, commands=commands_of(type(instance)))
 
+    def require_undisturbed(self, instance: models.Model, names: Collection[str]) -> None:
+        """Raise if fields are to be loaded again that unsaved events have changed: the row knows nothing of these."""
+        fields = history_fields(type(instance)) if self.pending else ()
+        undone = [
+            each.name for each in fields if each.attname in self.baseline and {each.name, each.attname} & set(names)
+        ]
+        if undone:
+            raise UnrecordedChange(type(instance).__name__, undone, commands=commands_of(type(instance)))
+
     def check_unspent(self, instance: models.Model) -> None:
         """Raise if the instance no longer agrees with the database."""
         if not self.spent and self.token is not None and not self.token.stands:
@@ -239,30 +251,36 @@ class Recording:
 
     def changed(self, instance: models.Model) -> list[str]:
         """Return the names of the fields that differ from the baseline."""
-        values = instance.__dict__
-        changed, typed = [], _typed(type(instance))
-        for name, was in self.baseline.items():
-            value = values.get(name, was)
-            if value is was:
-                continue
-            value = plain(value)
-            # Equal values are one to their column, whatever their types: full_clean() makes a Decimal of 0. In JSON
-            # true is not 1.
-            if value != was or (name in typed and type(value) is not type(was)):
+        values, baseline, changed = instance.__dict__, self.baseline, []
+        for name in _watched(type(instance)):
+            if name in values:
+                value = values[name]
+                if value is not baseline.get(name, self) and self._other(instance, name, value, baseline):
+                    changed.append(name)
+            elif self.pending and name in baseline:  # dropped, and with it what an event has made of it
                 changed.append(name)
         # A row that is new under another key would begin its history in the middle.
         if self.baseline.get("version") if instance._state.adding else self.key != instance.pk:
             changed.append(instance._meta.pk.attname)
         return changed
 
+    @staticmethod
+    def _other(instance: models.Model, name: str, value: Any, known: dict[str, Any]) -> bool:
+        """Whether a value is not the known one. One of a deferred field, which nobody has loaded, is another."""
+        if name not in known:
+            return True
+        value, was = plain(value), known[name]
+        # Equal values are one to their column, whatever their types: full_clean() makes a Decimal of 0.
+        if isinstance(value, dict | list) or name in _strict(type(instance)):
+            return not same(value, was)
+        return bool(value != was)
+
     def changed_outside(self, instance: models.Model) -> list[models.Field[Any, Any]]:
         """Return the columns without history that were assigned since they were loaded."""
         values = instance.__dict__
         columns = outside_fields(type(instance))
-        return [column for column in columns if column.attname in values and self._differs(values, column.attname)]
-
-    def _differs(self, values: dict[str, Any], name: str) -> bool:
-        return name not in self.outside or bool(values[name] != self.outside[name])
+        names = {column.attname: column for column in columns if column.attname in values}
+        return [column for name, column in names.items() if self._other(instance, name, values[name], self.outside)]
 
 
 def _unpickled(

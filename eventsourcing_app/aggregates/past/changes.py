@@ -11,7 +11,7 @@ from eventsourcing_app.aggregates.past.fold import Fold
 from eventsourcing_app.aggregates.past.history import resume, state_at
 from eventsourcing_app.aggregates.past.snapshots import Keeper
 from eventsourcing_app.aggregates.recording import history_fields
-from eventsourcing_app.aggregates.values import value_of
+from eventsourcing_app.aggregates.values import differ, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,6 @@ def trail(model: type[M], stream_key: str, *, since: int, until: int | None) -> 
             keeper.passed(state, recorded)
         if state.version < since:
             continue
-        folding.settle(recorded)
         before, facts = facts, _facts(state)
         if state.version > since:
             yield TrailEntry(recorded=recorded, changes=_changes(before, facts))
@@ -117,4 +116,4 @@ def _facts(state: EventSourcedModel | None) -> dict[str, Any]:
 
 def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Change]:
     pairs = {name: Change(before.get(name), value) for name, value in after.items()}
-    return {name: change for name, change in pairs.items() if change.before != change.after}
+    return {name: change for name, change in pairs.items() if differ(change.before, change.after)}

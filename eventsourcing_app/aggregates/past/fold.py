@@ -1,23 +1,18 @@
 """The fold: one aggregate moved from event to event, and the states of many from windows of their events.
 
-There is one way in which stored events become state, and this is it. It leaves out what nobody looks at in between:
-the baseline that tells recorded changes from others is taken when a state is handed out. Only JSON is brought into the
-form that the database gives back after each event, because the next event may build on it.
+There is one way in which stored events become state, and this is it. After each event the state is brought into the
+form that the columns give back, as it is when a command records one, because the next event may build on it.
 """
 
 from __future__ import annotations
 
-from copy import deepcopy
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import models
 
 from eventsourcing_app.aggregates.dispatch import method_for
 from eventsourcing_app.aggregates.keys import pk_of
-from eventsourcing_app.aggregates.recording import history_fields
-from eventsourcing_app.aggregates.values import json_read_back
 from eventsourcing_app.events import codec, evolution
 from eventsourcing_app.events.registry import registry
 from eventsourcing_app.exceptions import EventUnreadable
@@ -69,15 +64,13 @@ def fold_on(state: M, windows: Iterable[list[Row]]) -> M:
 class Fold(Generic[M]):
     """One aggregate on its way from event to event. Errors get a note that says which event it was."""
 
-    __slots__ = ("_json", "_readers", "_recording", "_values", "state", "stream_key")
+    __slots__ = ("_readers", "_recording", "_values", "state", "stream_key")
 
     def __init__(self, state: M, stream_key: str, readers: Readers) -> None:
         self.state, self.stream_key = state, stream_key
         self._values, self._readers = state.__dict__, readers
         self._recording = state._recording
         self._recording.applying = True
-        was = self._recording.baseline
-        self._json = [_Settled(field, was.get(field.attname)) for field in _json_fields(type(state))]
 
     @classmethod
     def of(cls, state: M) -> Fold[M]:
@@ -90,8 +83,7 @@ class Fold(Generic[M]):
         try:
             read, method, ends = self._readers[name, schema_version]
             getattr(self.state, method)(read(text))
-            for settled in self._json:
-                settled.settle(self._values)
+            self._recording.settle_applied(self.state)
         except Exception as error:
             self._note(error, version, position, name)
             raise
@@ -107,14 +99,6 @@ class Fold(Generic[M]):
             (recorded.stream_key, version, position, name, schema_version, recorded.data_text, recorded.recorded_at)
         )
 
-    def settle(self, recorded: RecordedEvent) -> None:
-        """See that the state after ``recorded`` may be handed out: ``TypeError`` if it holds no plain values."""
-        try:
-            self._recording.settle_applied(self.state)
-        except Exception as error:
-            self._note(error, recorded.version, recorded.position, recorded.type)
-            raise
-
     def finish(self) -> M:
         """Return the state, with what it is now for its baseline."""
         self._recording.applying = False
@@ -124,22 +108,6 @@ class Fold(Generic[M]):
     def _note(self, error: Exception, version: int | None, position: int, name: str) -> None:
         stream = f"{self.state.stream_type} {self.stream_key}"
         error.add_note(f"While folding {stream}, version {version} (event #{position}, {name}).")
-
-
-class _Settled:
-    """A JSON field, as ``Recording.settle_applied`` settles it, after each event that changed it."""
-
-    __slots__ = ("_field", "_name", "_was")
-
-    def __init__(self, field: models.JSONField[Any, Any], was: Any) -> None:
-        self._field, self._name, self._was = field, field.attname, was
-
-    def settle(self, values: dict[str, Any]) -> None:
-        value = values.get(self._name)
-        if value == self._was:
-            return
-        value = values[self._name] = json_read_back(self._field, value)
-        self._was = deepcopy(value)
 
 
 class Readers(dict[tuple[str, int], "tuple[Callable[[str], object], str, bool]"]):
@@ -160,7 +128,3 @@ class Readers(dict[tuple[str, int], "tuple[Callable[[str], object], str, bool]"]
             read = partial(codec.decode, declaration)
         found = self[key] = (read, method_for(self._model, declaration.cls), declaration.ends)
         return found
-
-
-def _json_fields(model: type[models.Model]) -> list[models.JSONField[Any, Any]]:
-    return [field for field in history_fields(model) if isinstance(field, models.JSONField)]

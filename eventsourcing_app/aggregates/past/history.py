@@ -143,5 +143,4 @@ def replay(model: type[M], stream_key: str) -> Iterator[tuple[M, RecordedEvent]]
     folding = Fold.of(instance)
     for recorded in read_stream(model.stream_type, stream_key):
         folding.add_recorded(recorded)
-        folding.settle(recorded)
         yield instance, recorded

@@ -17,7 +17,7 @@ from eventsourcing_app.aggregates.past.fold import Fold, blank, fold_on
 from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.aggregates.saving.ends import has_row
-from eventsourcing_app.aggregates.values import as_column
+from eventsourcing_app.aggregates.values import as_column, same
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log.read import read_stream
 from eventsourcing_app.log.streams import windows
@@ -99,10 +99,10 @@ def differences(state: EventSourcedModel, values: Sequence[Any]) -> dict[str, tu
     folded = state.__dict__
     for field, was in zip(history_fields(type(state)), values, strict=True):
         ought = folded[field.attname]
-        if type(was) is type(ought) and was == ought:
+        if same(was, ought):
             continue
         was, ought = as_column(field, was), as_column(field, ought)  # noqa: PLW2901
-        if was != ought:
+        if not (same(was, ought) if isinstance(field, models.JSONField) else was == ought):
             found[field.name] = (was, ought)
     return found
 
