@@ -123,7 +123,7 @@ def test_the_past_costs_one_snapshot_and_256_events_however_long_the_stream_is(
     for version in (255, 256, 257, 511, 512, 513, 599, versions - 1, versions):
         with cost(monkeypatch) as paid:
             assert Counter.objects.at(counter.pk, version=version).total == version - 1
-        assert paid.queries == 2
+        assert paid.queries == (1 if version < 256 else 2)  # before the first one there is none to look for
         assert paid.events <= 256
     with cost(monkeypatch) as paid:
         assert Counter.objects.at(counter.pk, when=first).version == versions

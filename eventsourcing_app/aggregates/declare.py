@@ -59,13 +59,18 @@ class Command:
         return (inspect.getdoc(self.function) or "").partition("\n\n")[0]
 
     @functools.cached_property
+    def signature(self) -> inspect.Signature:
+        """The signature of its function, with ``self``."""
+        return inspect.signature(self.function)
+
+    @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Its arguments, in the order of its signature, without ``self``."""
         return tuple(self._parameters())
 
     def _parameters(self) -> Iterator[Parameter]:
         hints = get_type_hints(self.function)
-        for parameter in list(inspect.signature(self.function).parameters.values())[1:]:
+        for parameter in list(self.signature.parameters.values())[1:]:
             if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
                 raise ImproperlyConfigured(
                     f"Command {self.function.__qualname__}: *args, **kwargs and positional-only arguments cannot "

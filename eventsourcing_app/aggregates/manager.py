@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from django.db import models, transaction
@@ -232,11 +232,10 @@ class Runner(Generic[M]):
     ) -> Receipt:
         """See ``EventSourcedManager.perform``."""
 
-        def act() -> Receipt:
-            manager = self._manager
-            instance = manager._lock_one(pk)
+        def act(*, repeatable: bool) -> Receipt:
+            instance = self._manager._lock_one(pk)
             command(instance, *args, **kwargs)
-            return self._save(instance)
+            return _saved(instance, repeatable=repeatable)
 
         stream_key = stream_key_of(self._manager.model, pk)
         return self._run(act, command, stream_key, args, kwargs)
@@ -246,16 +245,16 @@ class Runner(Generic[M]):
     ) -> Receipt:
         """See ``EventSourcedManager.perform_new``."""
 
-        def act() -> Receipt:
+        def act(*, repeatable: bool) -> Receipt:
             instance = self._manager.model()
             command(instance, *args, **kwargs)
-            return self._save(instance)
+            return _saved(instance, repeatable=repeatable)
 
         return self._run(act, command, "", args, kwargs)
 
     def _run(
         self,
-        act: Callable[[], Receipt],
+        act: Callable[..., Receipt],
         command: Callable[..., object],
         stream_key: str,
         args: tuple[Any, ...],
@@ -264,27 +263,27 @@ class Runner(Generic[M]):
         model = self._manager.model
         declared = own_command(model, command)
         operation = Operation(f"{model.stream_type}.{declared.name}", stream_key)
-        if self._key is None:
-            self._key = reaction_key(*operation)
+        key = reaction_key(*operation) if self._key is None else self._key
         with transaction.atomic(using=conf.DATABASE):
-            if self._key is None:
-                return act()
-            bound = inspect.signature(declared.function).bind(None, *args, **kwargs)
+            if key is None:
+                return act(repeatable=False)
+            bound = declared.signature.bind(None, *args, **kwargs)
             bound.apply_defaults()
             return run_once(
-                self._key,
+                key,
                 operation,
                 request=dict(list(bound.arguments.items())[1:]),
-                act=act,
+                act=partial(act, repeatable=True),
                 answers=Receipts(model._meta.pk.to_python),
                 older=[f"{name}.{declared.name}" for name in model.stream_type_aliases],
             )
 
-    def _save(self, instance: M) -> Receipt:
-        count = len(instance._recording.pending)
-        if count:
-            write([instance], repeatable=self._key is not None)
-            position = instance.position
-        else:  # The command found nothing to do; the aggregate stands where it stood.
-            position = instance.history().values_list("position", flat=True).last()
-        return Receipt(pk=instance.pk, position=position or 0, version=instance.version, count=count)
+
+def _saved(instance: EventSourcedModel, *, repeatable: bool) -> Receipt:
+    count = len(instance._recording.pending)
+    if count:
+        write([instance], repeatable=repeatable)
+        position = instance.position
+    else:  # The command found nothing to do; the aggregate stands where it stood.
+        position = instance.history().values_list("position", flat=True).last()
+    return Receipt(pk=instance.pk, position=position or 0, version=instance.version, count=count)

@@ -59,7 +59,7 @@ def newest(
 
     The caller still has to compare its ``event_hash`` with that of the event.
     """
-    if not conf.SNAPSHOT_EVERY or until_version == 0:
+    if not conf.SNAPSHOT_EVERY or (until_version is not None and until_version < conf.SNAPSHOT_EVERY):
         return None
     rows = _of_code(model).filter(stream_key=stream_key).order_by("-version")
     if until_version is not None:
