@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
+from eventsourcing_app.aggregates.past import changes
 from eventsourcing_app.aggregates.past.changes import Change
 from eventsourcing_app.exceptions import NoSuchVersion
 from eventsourcing_app.models import StoredSnapshot
@@ -149,6 +150,60 @@ def test_a_difference_that_cannot_be_told_is_refused(at: Callable[[int], datetim
             Wallet.objects.diff(missing, since=0, until=NOON - SECOND)
     with pytest.raises(Wallet.DoesNotExist):
         Wallet.objects.diff(uuid4(), since=0)
+
+
+@pytest.mark.parametrize(("since", "until", "queries"), [(0, 2, 1), (300, 302, 2), (300, None, 2), (40, 290, 1)])
+def test_a_difference_between_versions_costs_one_fold(
+    since: int, until: int | None, queries: int, settings: Settings
+) -> None:
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "SNAPSHOT_EVERY": 256}
+    counter = counter_of(302)
+    Counter.objects.at(counter.pk, version=302)  # keeps a snapshot
+    with CaptureQueriesContext(connection) as captured:
+        found = Counter.objects.diff(counter.pk, since=since, until=until)
+    assert (found.since, found.until) == (since, until or 302)
+    assert len(captured) == queries
+
+
+@given(
+    acts=st.lists(st.sampled_from(["add", "label", "wait"]), max_size=14),
+    ends=st.tuples(st.integers(0, 16), st.integers(0, 16)),
+    kind=st.sampled_from(["versions", "moments", "since version", "since moment"]),
+    distance=st.sampled_from([0, 1, 3, 50]),
+)
+@examples(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+def test_one_fold_tells_what_two_tell(
+    acts: list[str],
+    ends: tuple[int, int],
+    kind: str,
+    distance: int,
+    at: Callable[[int], datetime],
+    settings: Settings,
+) -> None:
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "SNAPSHOT_EVERY": distance}
+    at(0)
+    wallet, seconds = open_wallet("Ada", 1), 0
+    for act in acts:
+        seconds = seconds + 1 if act == "wait" else seconds
+        at(seconds)
+        if act == "add":
+            Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1))
+        elif act == "label":
+            Wallet.objects.perform(wallet.pk, Wallet.label, labels=[str(seconds)])
+    at(60)
+    first, last = sorted(ends)
+    since: int | datetime = first if kind in ("versions", "since version") else NOON + (first - 1) * SECOND
+    untils: dict[str, int | datetime] = {"versions": last, "moments": NOON + (last - 1) * SECOND}
+    until = untils.get(kind)
+    told = changes._in_one_fold(Wallet, wallet.stream_key, since, until)
+    try:
+        expected = changes._in_two_folds(Wallet, wallet.stream_key, since, until)
+    except (Wallet.DoesNotExist, NoSuchVersion):
+        assert told is None
+    else:
+        assert told in (expected, None)
+        assert told or 0 < distance < expected.until - expected.since + 1
+        assert Wallet.objects.diff(wallet.pk, since=since, until=until) == expected
 
 
 def test_a_result_is_a_value() -> None:

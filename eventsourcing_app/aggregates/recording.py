@@ -60,7 +60,8 @@ def _watched(model: type[models.Model]) -> tuple[str, ...]:
 
 @cache
 def _forms(model: type[models.Model]) -> tuple[tuple[str, Callable[[Any], Any]], ...]:
-    return tuple((field.attname, column_form(field)) for field in history_fields(model))
+    fields = [field for field in history_fields(model) if field.name not in OF_THE_EVENT]
+    return tuple((field.attname, column_form(field)) for field in fields)
 
 
 @cache

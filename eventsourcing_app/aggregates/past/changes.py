@@ -5,16 +5,19 @@ from __future__ import annotations
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eventsourcing_app.aggregates.past.fold import Fold
 from eventsourcing_app.aggregates.past.history import resume, state_at
 from eventsourcing_app.aggregates.past.snapshots import Keeper
 from eventsourcing_app.aggregates.recording import history_fields
-from eventsourcing_app.aggregates.values import differ, value_of
+from eventsourcing_app.aggregates.values import differ, member_value, value_of
+from eventsourcing_app.conf import conf
+from eventsourcing_app.log.horizon import is_final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.recorded import RecordedEvent
@@ -62,6 +65,48 @@ class TrailEntry:
 
 def diff(model: type[M], stream_key: str, *, since: int | datetime, until: int | datetime | None) -> Diff:
     """Return what changed between two versions or moments. See ``EventSourcedManager.diff``."""
+    return _in_one_fold(model, stream_key, since, until) or _in_two_folds(model, stream_key, since, until)
+
+
+def _in_one_fold(
+    model: type[EventSourcedModel], stream_key: str, since: int | datetime, until: int | datetime | None
+) -> Diff | None:
+    """Fold to ``since``, and go on from there to ``until``.
+
+    ``None`` where that is not possible: one is a version and the other a moment, they are not in order, or there is an
+    error to be raised; and where it takes longer than to begin at another snapshot.
+    """
+    far = conf.SNAPSHOT_EVERY or None
+    if not _in_order(since, until, far):
+        return None
+    # Asked before anything is read: what is committed in between is seen, and changes nothing about the answer.
+    finals = [_is_final(since), _is_final(until)]
+    when = since if isinstance(since, datetime) else None
+    last = until if isinstance(until, int) else None
+    version = since if isinstance(since, int) else None
+    state, events = resume(model, stream_key, snapshot_until=version, until_version=last, when=when)
+    folding, keeper = Fold.of(state), Keeper(model)
+    beyond = _fold_to(folding, events, since, keeper)
+    keeper.close()
+    finals[0] = finals[0] or beyond is not None or state.ended
+    first, before = state.version, _handed_out(folding)
+    if beyond is not None:
+        beyond = _fold_to(folding, islice(chain([beyond], events), far), until)
+        if beyond is None and state.version - first == far and state.version != last:
+            return None
+    if state.version == 0 or version not in (None, first) or last not in (None, state.version):
+        return None
+    finals[1] = finals[1] or beyond is not None or state.ended
+    return Diff(
+        pk=state.pk,
+        since=first,
+        until=state.version,
+        changes=_changes(before, _handed_out(folding)),
+        is_final=all(finals),
+    )
+
+
+def _in_two_folds(model: type[M], stream_key: str, since: int | datetime, until: int | datetime | None) -> Diff:
     after = _state(model, stream_key, until)
     try:
         before = None if since == 0 else _state(model, stream_key, since)
@@ -98,6 +143,42 @@ def trail(model: type[M], stream_key: str, *, since: int, until: int | None) -> 
         else:
             keeper.close()
     keeper.close()
+
+
+def _in_order(since: int | datetime, until: int | datetime | None, far: int | None) -> bool:
+    """Whether ``until`` comes after ``since``, both of one kind, and is not known to be more than ``far`` events on."""
+    if until is None:
+        return True
+    if isinstance(since, datetime) or isinstance(until, datetime):
+        return isinstance(since, datetime) and isinstance(until, datetime) and since <= until
+    return since <= until and (far is None or until - since <= far)
+
+
+def _is_final(moment: int | datetime | None) -> bool:
+    return isinstance(moment, int) or (moment is not None and is_final(moment))
+
+
+def _fold_to(
+    folding: Fold[Any], events: Iterable[RecordedEvent], moment: int | datetime | None, keeper: Keeper | None = None
+) -> RecordedEvent | None:
+    """Fold the events up to a version or a moment, and return the first one after it, if there is one."""
+    for recorded in events:
+        if isinstance(moment, datetime):
+            if recorded.recorded_at > moment:
+                return recorded
+        elif moment is not None and (recorded.version or 0) > moment:
+            return recorded
+        folding.add_recorded(recorded)
+        if keeper is not None:
+            keeper.passed(folding.state, recorded)
+    return None
+
+
+def _handed_out(folding: Fold[Any]) -> dict[str, Any]:
+    """Return the facts of the state that a fold has come to, as a past state has them."""
+    if not folding.state.version:
+        return {}
+    return {name: member_value(value) for name, value in _facts(folding.state).items()}
 
 
 def _state(model: type[M], stream_key: str, moment: int | datetime | None) -> M:

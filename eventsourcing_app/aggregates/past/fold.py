@@ -85,7 +85,7 @@ class Fold(Generic[M]):
             getattr(self.state, method)(read(text))
             self._recording.settle_applied(self.state)
         except Exception as error:
-            self._note(error, version, position, name)
+            error.add_note(f"While folding {self._stream}, version {version} (event #{position}, {name}).")
             raise
         values = self._values
         values["version"], values["changed_at"] = version, recorded_at
@@ -102,12 +102,12 @@ class Fold(Generic[M]):
     def finish(self) -> M:
         """Return the state, with what it is now for its baseline."""
         self._recording.applying = False
-        self._recording.settle_applied(self.state)
+        self._recording.settle(self.state)
         return self.state
 
-    def _note(self, error: Exception, version: int | None, position: int, name: str) -> None:
-        stream = f"{self.state.stream_type} {self.stream_key}"
-        error.add_note(f"While folding {stream}, version {version} (event #{position}, {name}).")
+    @property
+    def _stream(self) -> str:
+        return f"{self.state.stream_type} {self.stream_key}"
 
 
 class Readers(dict[tuple[str, int], "tuple[Callable[[str], object], str, bool]"]):

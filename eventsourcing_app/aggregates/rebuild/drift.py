@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, models, transaction
 
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.past.fold import Fold, blank, fold_on
