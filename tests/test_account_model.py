@@ -21,10 +21,9 @@ from hypothesis.stateful import (
 )
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import ConcurrencyError, NothingRecorded, SpentInstance, UnrecordedChange
 from eventsourcing_app.models import StoredEvent
-from tests.samples.factories import faults
+from tests.samples.factories import faults, rebuild
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:

@@ -29,13 +29,22 @@ from eventsourcing_app.aggregates.adoption.adopt import Adoption, adopt
 from eventsourcing_app.aggregates.adoption.opening import Opening
 from eventsourcing_app.aggregates.adoption.opening_code import suggested_code
 from eventsourcing_app.aggregates.dispatch import applies_of
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import AdoptionRefused
 from eventsourcing_app.management.commands.adopt import Command
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from tests.conftest import ROOT
 from tests.samples.catalogue import Article, ArticleAdopted, Shelf
-from tests.samples.factories import WAIT, beside, change_row, failing, fetch, held_elsewhere, list_book, versions
+from tests.samples.factories import (
+    WAIT,
+    beside,
+    change_row,
+    failing,
+    fetch,
+    held_elsewhere,
+    list_book,
+    rebuild,
+    versions,
+)
 from tests.samples.models import Book, Wallet
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ from django.db import connection, models
 from django.db.models.signals import post_save, pre_save
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import (
     EventRefused,
     SpentInstance,
@@ -19,7 +18,7 @@ from eventsourcing_app.exceptions import (
 )
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from tests.samples.events import Counted, MoneyAdded, WalletOpened
-from tests.samples.factories import begin_counter, drifts, list_book, open_wallet, types
+from tests.samples.factories import begin_counter, drifts, list_book, open_wallet, rebuild, types
 from tests.samples.models import Book, Contract, Counter, Customer, Wallet
 
 if TYPE_CHECKING:

@@ -8,10 +8,9 @@ import pytest
 from django.core.exceptions import ValidationError
 from django.db import IntegrityError, connection, models, transaction
 
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import SpentInstance
 from eventsourcing_app.models import StoredEvent
-from tests.samples.factories import failing
+from tests.samples.factories import failing, rebuild
 from tests.samples.habits import Seat, Ship, Specimen
 
 if TYPE_CHECKING:

@@ -10,10 +10,9 @@ import pytest
 from django.db import connections, models, transaction
 from django.test.utils import override_settings
 
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import ConcurrencyError, DirectWriteRefused
 from eventsourcing_app.models import EventSourcedModel
-from tests.samples.factories import add, begin_counter, open_wallet, versions
+from tests.samples.factories import add, begin_counter, open_wallet, rebuild, versions
 from tests.samples.habits import Memo
 from tests.samples.models import Counter, Wallet
 

@@ -14,12 +14,11 @@ from django.db import connection, models
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected, applies
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.aggregates.saving.fit import require_fit
 from eventsourcing_app.checks.database import check_log_database
 from eventsourcing_app.exceptions import SpentInstance, UnrecordedChange
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
-from tests.samples.factories import run_sql
+from tests.samples.factories import rebuild, run_sql
 from tests.samples.habits import Mark, Seat, Size, Specimen, SpecimenMeasured
 from tests.test_model_checks import found
 

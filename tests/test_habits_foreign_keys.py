@@ -12,10 +12,9 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import IntegrityError, connection, models, transaction
 from django.test.utils import isolate_apps
 
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import DirectWriteRefused, UnrecordedChange
 from eventsourcing_app.models import EventSourcedModel, StoredEvent
-from tests.samples.factories import failing, list_book, open_wallet, versions
+from tests.samples.factories import failing, list_book, open_wallet, rebuild, versions
 from tests.samples.habits import HABITS, Edition, Memo, Remark, Ship, Specimen
 from tests.samples.models import Book, Contract, Customer, Wallet
 from tests.test_model_checks import found

@@ -11,10 +11,9 @@ from django.test.utils import isolate_apps, override_settings
 
 from eventsourcing_app import CommandRejected, applies, command
 from eventsourcing_app.aggregates.dispatch import commands_of
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import DirectWriteRefused, UnrecordedChange
 from eventsourcing_app.models import EventSourcedManager, EventSourcedModel, StoredEvent
-from tests.samples.factories import add, open_wallet, versions
+from tests.samples.factories import add, open_wallet, rebuild, versions
 from tests.samples.habits import HABITS, Fleet, Named, Naming, Ship
 from tests.samples.models import Customer, Wallet
 from tests.test_model_checks import found

@@ -9,11 +9,10 @@ from django.db import models
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import ConcurrencyError, UnrecordedChange
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.models import EventSourcedModel
-from tests.samples.factories import failing, list_book, open_wallet, versions
+from tests.samples.factories import failing, list_book, open_wallet, rebuild, versions
 from tests.samples.habits import Edition, Seat
 from tests.samples.models import Book
 from tests.test_model_checks import found

@@ -15,10 +15,9 @@ from django.db.models.functions import Upper
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import DirectWriteRefused
 from eventsourcing_app.models import EventSourcedManager, EventSourcedModel
-from tests.samples.factories import add, change_row, drifts, open_wallet, versions
+from tests.samples.factories import add, change_row, drifts, open_wallet, rebuild, versions
 from tests.samples.habits import Fleet, Ship, ShipManager, ShipQuerySet, Specimen
 from tests.samples.models import Contract, Wallet
 from tests.test_model_checks import found

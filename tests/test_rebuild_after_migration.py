@@ -193,10 +193,11 @@ def look(*columns: str, name: str = "Account") -> list[str]:
     """The command that says what the rows hold, what a comparison finds, and which models are marked."""
     code = f"""
         from bank.models import {name}
-        from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
+        from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, rebuild_streams, rows_without_history
         from eventsourcing_app.aggregates.rebuild.records import DueRebuild
         print("rows", *{name}.objects.order_by("pk").values_list({", ".join(map(repr, columns))}))
-        print("drifts", *[drift.problem for drift in rebuild({name}, check=True)])
+        found = [*rebuild_streams({name}, check=True, seen=Rebuilt()), *rows_without_history({name})]
+        print("drifts", *[drift.problem for drift in found])
         print("due", *DueRebuild.objects.values_list("pk", flat=True))
     """
     return ["shell", "--verbosity", "0", "--command", dedent(code)]

@@ -22,7 +22,6 @@ from hypothesis import strategies as st
 from eventsourcing_app.aggregates.past import snapshots
 from eventsourcing_app.aggregates.past.applycode import fingerprint_of
 from eventsourcing_app.aggregates.past.history import make_snapshots
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.log.recorded import FROM_ROW
 from eventsourcing_app.models import StoredEvent, StoredSnapshot
 from tests.samples.factories import (
@@ -34,6 +33,7 @@ from tests.samples.factories import (
     issue_passport,
     list_book,
     open_wallet,
+    rebuild,
     run_sql,
     values_of,
 )

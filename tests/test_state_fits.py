@@ -7,8 +7,8 @@ from decimal import Decimal
 import pytest
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.models import StoredEvent
+from tests.samples.factories import rebuild
 from tests.samples.models import Book, Counter, Wallet
 
 pytestmark = pytest.mark.django_db

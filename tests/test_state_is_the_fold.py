@@ -9,13 +9,12 @@ import pytest
 from django.db import connection
 from django.db.models.signals import pre_save
 
-from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
 from eventsourcing_app.exceptions import (
     DirectWriteRefused,
     NothingRecorded,
     UnrecordedChange,
 )
-from tests.samples.factories import change_row, drifts, list_book, open_wallet, types
+from tests.samples.factories import change_row, drifts, list_book, open_wallet, rebuild, types
 from tests.samples.models import Book, Contract, Customer, Wallet
 
 if TYPE_CHECKING:

@@ -20,9 +20,11 @@ from eventsourcing_app.checks import models as model_checks
 from eventsourcing_app.context import Reaction, reacting
 from eventsourcing_app.exceptions import ConcurrencyError, KeyInFlight, KeyReused
 from eventsourcing_app.identifiers import uuid7
+from eventsourcing_app.log import streams
 from eventsourcing_app.log.names import names_of
-from eventsourcing_app.log.read import read_stream, read_streams
+from eventsourcing_app.log.read import read_stream
 from eventsourcing_app.log.records import StoredEventQuerySet
+from eventsourcing_app.log.streams import windows
 from eventsourcing_app.models import EventSourcedModel, StoredEvent, StoredReceipt
 from tests.projects import fresh_project
 from tests.samples.factories import (
@@ -119,15 +121,18 @@ def test_the_past_is_one(renamed: Wallet, settings: Any) -> None:
 
 @pytest.mark.parametrize("name", [OLDEST, NEW])
 @pytest.mark.parametrize("window", [1, 2, 5, 500])
-def test_all_streams_are_read_whole_and_in_order_by_either_name(renamed: Wallet, name: str, window: int) -> None:
+def test_all_streams_are_read_whole_and_in_order_by_either_name(
+    renamed: Wallet, name: str, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "WINDOW", window)
     third = open_wallet("Zoe", 5)
     begin_counter()
-    read = [(event.stream_key, event.version) for event in read_streams(name, window=window)]
+    read = [row[:2] for rows in windows(name) for row in rows]
     assert read == sorted(read)
     assert [version for key, version in read if key == str(renamed.pk)] == list(range(1, 9))
     assert len(read) == 8 + 2 + 2
-    after = read_streams(name, after_key=str(renamed.pk), window=window)
-    assert [event.stream_key for event in after][-2:] == [str(third.pk)] * 2
+    after = windows(name, after_key=str(renamed.pk))
+    assert [key for rows in after for key, *_ in rows][-2:] == [str(third.pk)] * 2
 
 
 def test_what_is_read_is_the_same_value_as_under_one_name(renamed: Wallet) -> None:
@@ -464,9 +469,9 @@ LOOK = """
 ({version}, 'first')
 >>> [stored.version for stored in Model.objects.get().history()] == list(range(1, {version} + 1))
 True
->>> from eventsourcing_app.aggregates.rebuild.rebuild import rebuild
->>> list(rebuild(Model, check=True))
-[]
+>>> from eventsourcing_app.aggregates.rebuild.rebuilder import run_rebuild
+>>> run_rebuild(Model, check=True, processes=1).drifted
+0
 >>> from django.core.management import call_command
 >>> call_command("makemigrations", check=True, dry_run=True, verbosity=0)
 >>> Model._meta.label, Model._meta.db_table

@@ -89,21 +89,6 @@ def read_stream(
         after_version = events[-1].version or 0
 
 
-def read_streams(stream_type: str, *, after_key: str = "", window: int = WINDOW) -> Iterator[RecordedEvent]:
-    """Yield every event of every aggregate of a type, by key and version. Keys are in the order of their bytes."""
-    names = names_of(stream_type)
-    key, version = after_key, 0
-    conditions = ["(stream_key, version) > (%s, %s)", "version IS NOT NULL"]
-    if after_key:
-        version = 2**62
-    while True:
-        events = _fetch_named(names, conditions, [key, version], "stream_key, version", window)
-        yield from events
-        if len(events) < window:
-            return
-        key, version = events[-1].stream_key, events[-1].version or 0
-
-
 def _fetch_named(
     names: tuple[str, ...], conditions: list[str], params: list[Any], order: str, limit: int
 ) -> list[RecordedEvent]:

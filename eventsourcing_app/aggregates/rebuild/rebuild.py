@@ -48,17 +48,6 @@ def _ignore(_drift: Drift) -> None:
     """Keep nothing."""
 
 
-def rebuild(model: type[EventSourcedModel], *, check: bool, seen: Rebuilt | None = None) -> Iterator[Drift]:
-    """Fold every aggregate of ``model`` again and yield those whose rows differ; repair them unless ``check``.
-
-    A row without any history is yielded and left alone: nothing says what it should be. In this process alone, from the
-    beginning; ``runs`` does it in several, and goes on where it was.
-    """
-    seen = Rebuilt() if seen is None else seen
-    yield from rebuild_streams(model, check=check, seen=seen)
-    yield from rows_without_history(model)
-
-
 def rebuild_streams(
     model: type[EventSourcedModel],
     *,
@@ -69,9 +58,10 @@ def rebuild_streams(
     keep: Callable[[Drift], None] = _ignore,
     stop: Callable[[], bool] = _go_on,
 ) -> Iterator[Drift]:
-    """Do so for the streams above ``after_key``, up to and including ``until_key``.
+    """Fold aggregates of ``model`` again and yield those whose rows differ; repair them unless ``check``.
 
-    ``keep`` is called with each difference in the transaction of its repair. Raises ``Stopped`` when ``stop`` says so.
+    They are those whose keys are above ``after_key``, up to and including ``until_key``. ``keep`` is called
+    with each difference in the transaction of its repair. Raises ``Stopped`` when ``stop`` says so.
     """
     events = windows(model.stream_type, after_key=after_key, until_key=until_key)
     states = fold(model, _counted(events, seen, stop))
