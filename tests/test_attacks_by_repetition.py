@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
 from django.test.utils import override_settings
@@ -11,6 +12,7 @@ from django.test.utils import override_settings
 from eventsourcing_app import RecordedEvent, publish, subscriber
 from eventsourcing_app.exceptions import KeyReused
 from eventsourcing_app.models import StoredEvent
+from eventsourcing_app.subscriptions import claim
 from tests.reactions_sample.scene import deliver, let_retry, no_subscriptions, segment, wallet
 from tests.samples.events import RateChanged, WalletOpened
 from tests.samples.models import Wallet
@@ -25,7 +27,9 @@ NAME = "t.repeated"
 
 @pytest.fixture(autouse=True)
 def own_subscriptions() -> Iterator[None]:
-    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
+    # A wait after a failure may be as short as chance will have it: then the second run would come in the first loop.
+    never_yet = mock.patch.object(claim, "_backoff", return_value=3600.0)
+    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}), never_yet:
         yield
 
 

@@ -19,7 +19,7 @@ from rest_framework import serializers
 from eventsourcing_app.admin import EventSourcedAdmin
 from eventsourcing_app.checks.admin import check_admin
 from eventsourcing_app.exceptions import DirectWriteRefused, NothingRecorded, UnrecordedChange
-from tests.samples.factories import add, drifts, open_wallet, versions
+from tests.samples.factories import add, drifts, open_wallet, values_of, versions
 from tests.samples.habits import Fleet, Seat, Ship, Specimen
 from tests.samples.models import Contract, Customer, Wallet
 
@@ -96,10 +96,14 @@ def test_full_clean_changes_nothing_that_would_need_an_event() -> None:
     for instance in (wallet, Wallet.objects.get(), Wallet.objects.only("owner").get()):
         instance.full_clean(exclude=["labels", "note"])
         add(instance)
+        assert (instance.owner, instance.balance) == ("Ada", 6)
     held = specimen()
+    before = values_of(held)
     held.full_clean()
+    assert values_of(held) == before
     held.measure_again()
     held.save()
+    assert versions(held) == [1, 2]
 
 
 def test_full_clean_of_a_new_instance_makes_no_change_of_a_default() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import models
+from django.db import models, transaction
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
@@ -37,8 +37,9 @@ def test_a_number_names_one_stream_however_it_is_spelled(spelled: Any) -> None:
 
 def test_a_number_is_taken_once() -> None:
     seated()
-    with failing(ConcurrencyError):
+    with failing(ConcurrencyError), transaction.atomic():
         seated()
+    assert (versions(Seat.objects.get()), Seat.objects.count()) == ([1], 1)
 
 
 @pytest.mark.parametrize("code", [0, -3])
@@ -84,8 +85,10 @@ def test_a_key_that_is_another_row_is_taken_once_and_rebuilt() -> None:
     edition.save()
     again = Edition(book_id="1")
     again.print_it(copies=2)
-    with failing(ConcurrencyError):
+    with failing(ConcurrencyError), transaction.atomic():
         again.save()
+    assert (versions(Edition.objects.get()), Edition.objects.get().copies) == ([1], 1)
+    assert list(rebuild(Edition, check=True)) == []
 
 
 def test_a_key_that_is_another_row_is_repaired_from_history() -> None:

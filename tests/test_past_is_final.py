@@ -106,7 +106,8 @@ def test_a_writer_that_still_waits_for_the_log_counts_as_open(tick: Callable[[ti
     moment = NOON + 55 * SECOND
 
     def waits() -> bool:
-        return bool(fetch("SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock'"))
+        here = "database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        return bool(fetch(f"SELECT 1 FROM pg_locks WHERE NOT granted AND mode = 'RowExclusiveLock' AND {here}"))
 
     with held_elsewhere(lambda: run_sql(f"LOCK TABLE {LOG} IN SHARE MODE")) as go_on:
         assert Wallet.objects.at(wallet.pk, when=moment).past_is_final

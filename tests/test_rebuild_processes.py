@@ -28,7 +28,7 @@ from tests.samples.models import Wallet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 WALLETS, SPECIAL = 60, 30
 """Enough for a dozen parts; the one at which something happens is in the middle."""

@@ -132,6 +132,7 @@ def test_a_value_that_is_assigned_and_put_back_is_no_change() -> None:
     wallet.balance -= 1
     wallet.add(Decimal(1))
     wallet.save()
+    assert facts(Wallet.objects.get()) == ("Ada", Decimal(6), [], 3, False)
 
 
 def test_a_mutable_value_changed_in_place_is_noticed() -> None:

@@ -1,17 +1,17 @@
-"""A process of its own that lets eight others transfer money in a ring while it observes; run by a test.
+"""A process of its own that lets eight others transfer money in a ring while it observes, until enough was seen.
 
-Prints one JSON object: what was observed, and how each of the eight ended.
+Run by a test. Prints one JSON object: what was observed, and how each of the eight ended.
 """
 
 from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import random
 import sys
-import time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import django
@@ -26,27 +26,39 @@ from eventsourcing_app import CommandRejected  # noqa: E402
 
 if TYPE_CHECKING:
     from multiprocessing.queues import Queue
+    from multiprocessing.sharedctypes import Synchronized
+    from multiprocessing.synchronize import Event
 
 PROCESSES = 8
 
 
-def pass_on(index: int, accounts: list[UUID], until: float, outcomes: Queue[dict[str, Any]]) -> None:
+class Shared(NamedTuple):
+    """What the processes share."""
+
+    transfers: Synchronized[int]
+    enough: Event
+    outcomes: Queue[dict[str, Any]]
+
+
+def pass_on(index: int, accounts: list[UUID], shared: Shared) -> None:
     """Transfer to the next one of the ring and to the one before, by turns, so that neighbours lock the same pairs."""
-    chance = random.Random(index)
+    chance, parent = random.Random(index), os.getppid()
     done = refused = 0
     error = ""
     try:
-        while time.time() < until:
+        while not shared.enough.is_set() and os.getppid() == parent:
             here = chance.randrange(len(accounts)) if chance.random() < 0.5 else index % len(accounts)
             there = (here + chance.choice((1, -1))) % len(accounts)
             try:
                 transfer(accounts[here], accounts[there], Decimal(chance.randint(1, 4000)).scaleb(-2))
                 done += 1
+                with shared.transfers:
+                    shared.transfers.value += 1
             except CommandRejected:
                 refused += 1
     except BaseException as caught:  # noqa: BLE001 - whatever escapes is what the test asks for
         error = f"{type(caught).__name__}: {caught}"
-    outcomes.put({"done": done, "refused": refused, "error": error})
+    shared.outcomes.put({"done": done, "refused": refused, "error": error})
 
 
 def observe(accounts: list[UUID]) -> tuple[Decimal, Decimal]:
@@ -55,29 +67,31 @@ def observe(accounts: list[UUID]) -> tuple[Decimal, Decimal]:
     return sum(balances, Decimal(0)), min(balances)
 
 
-def main(seconds: float, keys: list[str]) -> None:
-    """Run the ring over these accounts."""
+def main(transfers: int, observations: int, keys: list[str]) -> None:
+    """Run the ring over these accounts until so many transfers are done and so many states were observed."""
     accounts = [UUID(key) for key in keys]
     connection.close()  # nothing of this process may be shared with those forked from it
     fork = multiprocessing.get_context("fork")
-    outcomes = fork.Queue()
-    until = time.time() + seconds
-    ring = [fork.Process(target=pass_on, args=(index, accounts, until, outcomes)) for index in range(PROCESSES)]
+    shared = Shared(fork.Value("q", 0), fork.Event(), fork.Queue())
+    ring = [fork.Process(target=pass_on, args=(index, accounts, shared)) for index in range(PROCESSES)]
     for process in ring:
         process.start()
     states: dict[str, int] = {}
     least = Decimal(0)
-    observations = 0
-    while time.time() < until:
+    observed = 0
+    while observed < observations or shared.transfers.value < transfers:
         total, smallest = observe(accounts)
         states[str(total)] = states.get(str(total), 0) + 1
         least = min(least, smallest)
-        observations += 1
-    ended = [outcomes.get(timeout=30) for _ in ring]
+        observed += 1
+        if not all(process.is_alive() for process in ring):
+            break  # what has ended it is among the outcomes
+    shared.enough.set()
+    ended = [shared.outcomes.get(timeout=30) for _ in ring]
     for process in ring:
         process.join()
-    print(json.dumps({"states": states, "least": str(least), "observations": observations, "ended": ended}))
+    print(json.dumps({"states": states, "least": str(least), "observations": observed, "ended": ended}))
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3:])

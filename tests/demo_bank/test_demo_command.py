@@ -21,7 +21,7 @@ from django.db import connection
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
 
 MARK = "DEMO_TEST_RUN"
 LOOKS = {
@@ -116,7 +116,7 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_no_process_behind(demo_env
             assert answer.status == 200
 
         demo.send_signal(number)
-        rest, errors = demo.communicate(timeout=40)
+        rest, errors = demo.communicate(timeout=100)
 
         assert demo.returncode == 0, errors
         assert "Stopped." in rest
@@ -144,7 +144,7 @@ def test_it_ends_early_without_a_process_left_if_it_is_told_to_while_it_checks(d
     assert demo.stdout.readline().startswith("Seeded")
     demo.terminate()
 
-    errors = demo.communicate(timeout=40)[1]
+    errors = demo.communicate(timeout=100)[1]
 
     assert demo.returncode == 130, errors
     assert "Asked to stop" in errors
@@ -155,7 +155,7 @@ def test_a_port_that_is_taken_is_an_ordinary_error(demo_env: dict[str, str]) -> 
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         demo = start(demo_env, "--port", str(taken.getsockname()[1]))
-        errors = demo.communicate(timeout=40)[1]
+        errors = demo.communicate(timeout=100)[1]
 
     assert demo.returncode == 1
     assert "choose another with --port" in errors
