@@ -37,7 +37,7 @@ storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (
 docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
 	$(BIN)/python -m sphinx -q -W -E -n -d build/doctrees docs build/docs
 
-bench: $(READY) ## Measure beside the peers on PostgreSQL (ARGS="--quick", "read rebuild", "--json FILE")
+bench: $(READY) ## Measure beside the peers on PostgreSQL (ARGS="--quick", "read rebuild-check", "--json FILE")
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/benchmarks/requirements.txt
 	$(BIN)/python -m tests.benchmarks $(ARGS)
 

@@ -96,7 +96,7 @@ def test_full_clean_changes_nothing_that_would_need_an_event() -> None:
     for instance in (wallet, Wallet.objects.get(), Wallet.objects.only("owner").get()):
         instance.full_clean(exclude=["labels", "note"])
         add(instance)
-        assert (instance.owner, instance.balance) == ("Ada", 6)
+        assert (instance.owner, instance.balance) == ("Ada", Decimal(6))
     held = specimen()
     before = values_of(held)
     held.full_clean()

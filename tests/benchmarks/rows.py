@@ -23,6 +23,7 @@ class Contestant:
     """Whether it needs a package that only the benchmark needs."""
     dispatcher: str = "none"
     prepared: bool = False
+    """Whether Django's connection lets statements be prepared. The floor and eventsourcing see to it themselves."""
 
     @property
     def shown_dispatcher(self) -> str:
@@ -53,37 +54,64 @@ class Row:
     """The work that is profiled, if it is not the one that is measured."""
 
 
-def _ours(work: str, content: str, who: str, key: str = "ours", **more: object) -> Contestant:
-    use = str(more.pop("use", ""))
-    sqlite = bool(more.pop("sqlite", False))
-    return Contestant(key=key, who=who, work=work, store=Store(OURS, content, use, sqlite), **more)  # type: ignore[arg-type]
+def _ours(
+    work: str,
+    content: str,
+    what: str = "",
+    key: str = "ours",
+    *,
+    use: str = "",
+    dispatcher: str = "none",
+    prepared: bool = True,
+    sqlite: bool = False,
+) -> Contestant:
+    how = "prepared" if prepared else "nothing prepared"
+    return Contestant(
+        key=key,
+        who="ours" if sqlite else f"ours, {how}: {what}",
+        work=work,
+        store=Store(OURS, content, use, sqlite),
+        dispatcher=dispatcher,
+        prepared=prepared,
+    )
 
 
 def _peer(work: str, content: str, who: str, key: str = "eventsourcing", use: str = "") -> Contestant:
     return Contestant(
-        key=key, who=f"eventsourcing: {who}", work=f"{PEER}.{work}", store=Store(PEER, content, use), peer=True
+        key=key,
+        who=f"eventsourcing, prepared: {who}",
+        work=f"{PEER}.{work}",
+        store=Store(PEER, content, use),
+        peer=True,
     )
 
 
 def _history(work: str, who: str, key: str) -> Contestant:
     return Contestant(
-        key=key, who=f"simple-history: {who}", work=f"{HISTORY}.{work}", store=Store(HISTORY, "accounts"), peer=True
+        key=key,
+        who=f"simple-history, nothing prepared: {who}",
+        work=f"{HISTORY}.{work}",
+        store=Store(HISTORY, "accounts"),
+        peer=True,
     )
 
 
 _FLOOR = Contestant(
-    key="floor", who="floor: psycopg, two statements", work="floor.command", store=Store(OURS, "accounts", "floor")
+    key="floor",
+    who="floor, prepared: psycopg, two statements",
+    work="floor.command",
+    store=Store(OURS, "accounts", "floor"),
 )
 _COMMAND = (
-    _ours("ours.command", "accounts", "ours: get, deposit, save"),
+    _ours("ours.command", "accounts", "get, deposit, save"),
     _peer("command", "accounts", "get, trigger, save"),
     _history("command", "load, change, save in atomic()", "simple-history"),
     _FLOOR,
-    _ours("ours.perform", "accounts", "ours: objects.perform", "perform"),
+    _ours("ours.perform", "accounts", "objects.perform", "perform"),
 )
 _COMMAND_MORE = (
-    _ours("ours.command", "accounts", "ours, waking django-q2", "waking", dispatcher="django_q"),
-    _ours("ours.command", "accounts", "ours, prepared statements on", "prepared", prepared=True),
+    _ours("ours.command", "accounts", "get, deposit, save, waking django-q2", "waking", dispatcher="django_q"),
+    _ours("ours.command", "accounts", "get, deposit, save, by Django's default", "unprepared", prepared=False),
     _peer("command_cached", "accounts", "the same, cached", "cached"),
     _history("command_apart", "the same in autocommit", "apart"),
 )
@@ -91,7 +119,7 @@ _COMMAND_TARGETS = (Faster("eventsourcing", 1.5), Faster("simple-history", 1.2),
 
 
 def _sqlite(name: str, title: str, unit: str, work: str, content: str, *, writes: bool = True) -> Row:
-    ours = _ours(work, content, "ours", use=name.removeprefix("sqlite-"), sqlite=True)
+    ours = _ours(work, content, use=name.removeprefix("sqlite-"), sqlite=True)
     return Row(
         name=name, title=f"SQLite (WAL, synchronous=FULL): {title}", unit=unit, contestants=(ours,), writes=writes
     )
@@ -118,7 +146,7 @@ ROWS = (
         title="load + 10 commands + save",
         unit="events/s",
         contestants=(
-            _ours("ours.ten", "accounts", "ours: get, 10 deposits, save"),
+            _ours("ours.ten", "accounts", "get, 10 deposits, save"),
             _peer("ten", "accounts", "get, 10 triggers, save"),
         ),
         targets=(Faster("eventsourcing", 1.2),),
@@ -128,7 +156,7 @@ ROWS = (
         title="10 commands + save of a kept instance",
         unit="events/s",
         contestants=(
-            _ours("ours.ten_kept", "accounts", "ours: 10 deposits, save", use="kept"),
+            _ours("ours.ten_kept", "accounts", "10 deposits, save", use="kept"),
             _peer("ten_kept", "accounts", "10 triggers, save", use="kept"),
         ),
         targets=(Faster("eventsourcing", 1.2),),
@@ -138,7 +166,7 @@ ROWS = (
         title="1,000 commands over 100 kept aggregates, saved in one transaction",
         unit="events/s",
         contestants=(
-            _ours("ours.bulk", "accounts", "ours: deposits, save_all", use="bulk"),
+            _ours("ours.bulk", "accounts", "deposits, save_all", use="bulk"),
             _peer("bulk", "accounts", "triggers, save(*aggregates)", use="bulk"),
             Contestant(
                 key="copy", who="floor: COPY of the events", work="floor.copy", store=Store(OURS, "accounts", "copy")
@@ -151,7 +179,7 @@ ROWS = (
         title="fold of one long stream from its first event",
         unit="events/s",
         contestants=(
-            _ours("ours_long.replay", "streams", "ours: objects.replay(pk)"),
+            _ours("ours_long.replay", "streams", "objects.replay(pk)"),
             _peer("replay", "streams", "repository.get(id)"),
         ),
         targets=(Faster("eventsourcing", 3),),
@@ -162,7 +190,7 @@ ROWS = (
         title="typed read of the whole log",
         unit="events/s",
         contestants=(
-            _ours("ours_long.read", "log", "ours: log.read.read(), .event"),
+            _ours("ours_long.read", "log", "log.read.read(), .event"),
             _peer("read", "log", "select_notifications, to_domain_event"),
         ),
         targets=(Faster("eventsourcing", 1.5), Memory(100)),
@@ -171,10 +199,10 @@ ROWS = (
         warm=False,
     ),
     Row(
-        name="rebuild",
-        title="rebuild --check of the whole log, start of the command included",
+        name="rebuild-check",
+        title="rebuild --check of the whole log: compares, repairs nothing; start of the command included",
         unit="events/s",
-        contestants=(_ours("ours_long.rebuild", "log", "ours: manage.py rebuild"),),
+        contestants=(_ours("ours_long.rebuild", "log", "manage.py rebuild --check"),),
         targets=(RateOrShare(60_000, 0.3, "read"), Memory(150)),
         writes=False,
         memory="the largest process",
@@ -186,8 +214,8 @@ ROWS = (
         title="load + command + save with a large log against a small one",
         unit="commands/s",
         contestants=(
-            _ours("ours.command", "log", "ours: large log"),
-            _ours("ours.command", "small_log", "ours: small log", "small"),
+            _ours("ours.command", "log", "large log"),
+            _ours("ours.command", "small_log", "small log", "small"),
         ),
         targets=(Slower("small", 1.15),),
         rounds=3,
@@ -197,8 +225,8 @@ ROWS = (
         title="objects.at(pk, version=…) near the end of a long stream against a short one",
         unit="states/s",
         contestants=(
-            _ours("ours_long.at_long", "streams", "ours: long stream"),
-            _ours("ours_long.at_short", "streams", "ours: short stream", "short"),
+            _ours("ours_long.at_long", "streams", "long stream"),
+            _ours("ours_long.at_short", "streams", "short stream", "short"),
         ),
         writes=False,
     ),
