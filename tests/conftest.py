@@ -63,6 +63,16 @@ def missing(what: str) -> NoReturn:
     pytest.skip(what)
 
 
+@pytest.fixture(autouse=True)
+def no_fingerprint_of_patched_code(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Forget what code that a test has patched was taken for: it is cached by model."""
+    yield
+    if "monkeypatch" in request.fixturenames:
+        from eventsourcing_app.aggregates.past.applycode import fingerprint_of  # once Django is set up
+
+        fingerprint_of.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def ledger_csv() -> Path:
     """The real ledger of a bank; it is not part of the repository."""

@@ -89,7 +89,7 @@ def test_times_are_in_utc_whatever_the_time_zone_of_the_session(zone: str, logge
         assert fetch("SHOW TIME ZONE") == [(zone,)]
         (((*_rest, in_window),),) = windows("samples.book")
         (spanned,) = read_until("samples.book", {key: 1}, until_time=in_window)
-        (read_one,) = read_streams("samples.book")
+        (read_one,) = read_stream("samples.book", key)
     times = [in_window, spanned.recorded_at, read_one.recorded_at]
     assert set(times) == expected
     assert [moment.tzinfo for moment in times] == [UTC] * 3
