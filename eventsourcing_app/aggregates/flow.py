@@ -149,6 +149,7 @@ class Flow(Generic[P, R]):
                     "database was kept from passing, or a rollback was asked for. Nothing was stored. Put what may "
                     "fail into transaction.atomic(), and raise to take everything back."
                 )
+            unit.find_undone()
             return FlowReceipt(value=value, position=unit.position(since=before))
 
 

@@ -105,6 +105,7 @@ def append(
     )
     if unit is not None:
         unit.writes.append(token)
+        unit.moment = recorded_at
     return Appended(position, last, token)
 
 

@@ -18,25 +18,24 @@ SKEW = timedelta(seconds=5)
 """How far apart the clocks of the machines may be that record events, before it is worth a warning."""
 
 
-def now(*, not_before: datetime | None = None) -> datetime:
+def recording_time(*, not_before: datetime | None = None) -> datetime:
     """Return the time to record events at: now, or just after ``not_before`` if the clock has fallen behind it.
 
-    Within a flow it is the time of the flow's first write, as long as that is not before ``not_before``.
+    Within a flow it is the time of what the flow has written last, as long as that stands and is not before
+    ``not_before``.
     """
     unit = unit_of_writes()
-    if unit is None:
-        return _read(not_before)
-    if unit.moment is not None:
-        if unit.undone:  # what was rolled back must not get its time given again
+    if unit is not None and unit.moment is not None:
+        if unit.find_undone():  # what was rolled back must not get its time given again
             floor = unit.moment + timedelta(microseconds=1)
             not_before = floor if not_before is None else max(floor, not_before)
         elif not_before is None or not_before <= unit.moment:
             return unit.moment
-    unit.moment = _read(not_before)
-    return unit.moment
+    return now(not_before=not_before)
 
 
-def _read(not_before: datetime | None) -> datetime:
+def now(*, not_before: datetime | None = None) -> datetime:
+    """Return what the clock says, or a time just after ``not_before`` if it has fallen behind that."""
     clock = conf.CLOCK
     if clock is None:
         moment = datetime.now(UTC)

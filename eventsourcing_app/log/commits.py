@@ -51,7 +51,17 @@ _current: WeakKeyDictionary[BaseDatabaseWrapper, _Transaction] = WeakKeyDictiona
 class CommitToken:
     """Stands for one write: pending until its transaction commits, gone if it is rolled back."""
 
-    __slots__ = ("_connection", "_count", "_event_id", "_sender", "_transaction", "_types", "committed", "position")
+    __slots__ = (
+        "_connection",
+        "_count",
+        "_event_id",
+        "_sender",
+        "_transaction",
+        "_types",
+        "committed",
+        "position",
+        "undone",
+    )
 
     def __init__(
         self,
@@ -64,6 +74,8 @@ class CommitToken:
         types: frozenset[str],
     ) -> None:
         self.committed = False
+        self.undone = False
+        """Whether it was found to be rolled back by a savepoint that Django has not undone itself."""
         self._connection, self._sender = connection, sender
         self._event_id, self.position, self._count, self._types = event_id, position, count, types
         shared = _current.get(connection)
@@ -75,20 +87,23 @@ class CommitToken:
     @property
     def stands(self) -> bool:
         """Whether the write is committed, or still can be."""
-        if self.committed:
-            return True
+        if self.committed or self.undone:
+            return not self.undone
         if self._transaction.holds(self, self._connection.run_on_commit):
             return True
-        return self._is_stored()
-
-    def _is_stored(self) -> bool:
-        """Ask the log: while Django runs the callbacks of a commit, those whose turn comes later are in no list."""
+        # While Django runs the callbacks of a commit, those whose turn comes later are in no list.
         try:
-            return self._sender.objects.using(self._connection.alias).filter(event_id=self._event_id).exists()
+            return self.is_stored()
         except DatabaseError:  # a transaction that is broken, and so rolled back
             return False
 
+    def is_stored(self) -> bool:
+        """Ask the log. Django keeps the callbacks of a savepoint that is rolled back by other means than ``atomic``."""
+        return self._sender.objects.using(self._connection.alias).filter(event_id=self._event_id).exists()
+
     def __call__(self) -> None:
+        if self.undone:
+            return
         self.committed = True
         if not self._transaction.announced:
             self._transaction.announced = True

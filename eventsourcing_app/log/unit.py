@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from eventsourcing_app.log.connection import log_connection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -24,19 +24,37 @@ if TYPE_CHECKING:
 class Unit:
     """See the module."""
 
-    __slots__ = ("connection", "moment", "over", "repeatable", "writes")
+    __slots__ = ("_doubtful", "connection", "moment", "over", "repeatable", "writes")
 
     def __init__(self, connection: BaseDatabaseWrapper, *, repeatable: bool) -> None:
         self.connection, self.repeatable = connection, repeatable
         self.moment: datetime | None = None
-        """The recorded time of what was written last."""
+        """The recorded time of what was written last; ``None`` before that."""
         self.writes: list[CommitToken] = []
         self.over = False
+        self._doubtful = False
 
-    @property
-    def undone(self) -> bool:
-        """Whether what was written last was rolled back since, with the savepoint that it was in."""
-        return bool(self.writes) and not self.writes[-1].stands
+    def watch(self, execute: Callable[..., Any], sql: Any, params: Any, many: bool, facts: dict[str, Any]) -> Any:
+        """Notice that a savepoint is rolled back, by whatever code; a wrapper of Django for its statements."""
+        if "rollback" in str(sql).lower():  # one too many costs a query
+            self._doubtful = True
+        return execute(sql, params, many, facts)
+
+    def find_undone(self) -> bool:
+        """Note which writes were rolled back since, and return whether the last one was.
+
+        After a rollback it asks the log, since Django does not know what a savepoint took with it that it has not
+        undone itself. To be called before each further write, and at the end: these are always the last writes. It asks
+        only then: to look at the log is what a serializable transaction can fail for.
+        """
+        if self._doubtful:
+            for write in reversed(self.writes):
+                if not write.undone:
+                    if write.is_stored():
+                        break
+                    write.undone = True
+            self._doubtful = False
+        return bool(self.writes) and self.writes[-1].undone
 
     def position(self, *, since: int = 0) -> int | None:
         """Return the position of the last event that stands, of the writes from number ``since`` on."""
@@ -71,7 +89,8 @@ def one_unit(*, repeatable: bool) -> Iterator[Unit]:
     unit = Unit(log_connection(), repeatable=repeatable)
     before = _unit.set(unit)
     try:
-        yield unit
+        with unit.connection.execute_wrapper(unit.watch):
+            yield unit
     finally:
         unit.over = True
         _unit.reset(before)

@@ -35,6 +35,6 @@ def publish(event: object, *, key: str = "") -> int:
 
 
 def _append(new: NewEvent, *, repeatable: bool) -> int:
-    appended = append([new], recorded_at=clock.now(), repeatable=repeatable)
+    appended = append([new], recorded_at=clock.recording_time(), repeatable=repeatable)
     assert appended is not None, "only a state that was not found leaves the log as it is"
     return appended.position

@@ -127,7 +127,7 @@ def _write(opening: Opening, last: Any, limit: int) -> _Batch | None:
 
 
 def _store(model: type[EventSourcedModel], made: Sequence[tuple[Any, NewEvent]]) -> None:
-    recorded_at = clock.now()
+    recorded_at = clock.recording_time()
     with conflicts_translated(model.stream_type, f"{made[0][0]} to {made[-1][0]}", expected=0):
         append([event for _pk, event in made], recorded_at=recorded_at)
     rows = plain_rows(model)

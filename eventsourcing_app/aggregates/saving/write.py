@@ -103,7 +103,7 @@ def require_key(instance: EventSourcedModel) -> None:
 def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended:
     connection = log_connection()
     before = [instance.changed_at for instance in instances if instance.changed_at is not None]
-    recorded_at = clock.now(not_before=max(before, default=None))
+    recorded_at = clock.recording_time(not_before=max(before, default=None))
     removed = [instance for instance in instances if loses_row(instance)]
     kept = [instance for instance in instances if not removes_row(instance)]
     created = [instance._state.adding for instance in kept]
