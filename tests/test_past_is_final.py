@@ -7,11 +7,27 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
-from django.db import transaction
+from django.db import IntegrityError, connection, transaction
 
+from eventsourcing_app import CommandRejected, flow
+from eventsourcing_app.exceptions import ConcurrencyError
+from eventsourcing_app.log.append import COPY_FROM
+from eventsourcing_app.log.locks import appending
+from eventsourcing_app.models import StoredEvent
 from tests.reactions_sample.scene import until
-from tests.samples.factories import LOG, WAIT, beside, fetch, held_elsewhere, open_wallet, run_sql
-from tests.samples.models import Wallet
+from tests.samples.factories import (
+    LOG,
+    WAIT,
+    beside,
+    elsewhere,
+    failing,
+    fetch,
+    held_elsewhere,
+    insert_rows,
+    open_wallet,
+    run_sql,
+)
+from tests.samples.models import Book, Wallet
 from tests.storm.sessions import another_role, begin_append, sessions
 
 if TYPE_CHECKING:
@@ -163,6 +179,110 @@ def test_its_own_transaction_keeps_nothing_open(tick: Callable[[timedelta], None
         tick(600 * SECOND)
         state = Wallet.objects.at(wallet.pk, when=NOON)
         assert (int(state.balance), state.past_is_final) == (2, True)
+
+
+def _refused(wallet: Wallet) -> None:
+    with failing(CommandRejected):
+        Wallet.objects.perform_new(Wallet.open, owner="x" * 41)
+
+
+def _nothing_to_do(wallet: Wallet) -> None:
+    Wallet.objects.once("k").perform(wallet.pk, Wallet.tidy)
+
+
+def _failed(wallet: Wallet) -> None:
+    with failing(IntegrityError), transaction.atomic():
+        Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1_000_001))
+
+
+def _taken_back(wallet: Wallet) -> None:
+    run_sql("SAVEPOINT before")
+    Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1))
+    run_sql("ROLLBACK TO SAVEPOINT before")
+
+
+def _looked_back(wallet: Wallet) -> None:
+    assert not Wallet.objects.at(wallet.pk, when=NOON).past_is_final
+
+
+@pytest.mark.parametrize("first", [_refused, _nothing_to_do, _failed, _taken_back, _looked_back])
+def test_a_flow_records_its_first_event_when_it_writes_it_whatever_it_tried_before(
+    tick: Callable[[timedelta], None], first: Callable[[Wallet], None]
+) -> None:
+    wallet = open_wallet("Ada", 1)
+
+    @flow("tests.slow", attempts=1)
+    def slow() -> Wallet:
+        first(wallet)
+        tick(60 * SECOND)
+        seen = elsewhere(lambda: Wallet.objects.at(wallet.pk, when=NOON + 30 * SECOND))
+        Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1))
+        return seen
+
+    seen = slow()
+    state = Wallet.objects.at(wallet.pk, when=NOON + 30 * SECOND)
+    assert (state.version, seen.version) == (2, 2)
+    assert seen.past_is_final or connection.vendor == "sqlite"
+    assert StoredEvent.objects.latest("position").recorded_at == NOON + 60 * SECOND
+
+
+def listed(isbn: str) -> Book:
+    book = Book(isbn=isbn)
+    book.list_it(title="Emma")
+    return book
+
+
+def save_both() -> None:
+    Book.objects.save_all([listed("1"), listed("2")])
+
+
+def _one_by_one(wallet: Wallet) -> None:
+    @flow("tests.one_by_one")
+    def one_by_one() -> None:
+        Wallet.objects.perform(wallet.pk, Wallet.add, Decimal(1))
+
+    one_by_one()
+
+
+def _by_copy(wallet: Wallet) -> None:
+    for _ in range(COPY_FROM):
+        wallet.add(Decimal(1))
+    wallet.save()
+
+
+def _together(wallet: Wallet) -> None:
+    save_both()
+
+
+@needs_postgres
+@pytest.mark.parametrize("write", [_one_by_one, _by_copy, _together])
+def test_a_write_of_several_statements_counts_as_open_before_it_reads_the_clock(
+    settings: Settings, write: Callable[[Wallet], None]
+) -> None:
+    wallet, open_at = open_wallet("Ada", 1), list[bool]()
+
+    def clock() -> datetime:
+        open_at.append(elsewhere(lambda: appending(connection).age is not None))
+        return NOON
+
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "CLOCK": clock}
+    write(wallet)
+    assert open_at == [True]
+
+
+@needs_postgres
+def test_a_writer_that_still_waits_for_a_key_counts_as_open(tick: Callable[[timedelta], None]) -> None:
+    def waits() -> bool:
+        return bool(fetch("SELECT 1 FROM pg_locks WHERE NOT granted AND locktype = 'transactionid'"))
+
+    with held_elsewhere(lambda: insert_rows("2")) as go_on, beside(save_both) as (writer,):
+        until(waits)
+        tick(5 * SECOND)
+        assert not Book.objects.as_of(NOON).is_final
+        go_on.set()
+        with pytest.raises(ConcurrencyError):
+            writer.result(WAIT)
+    assert Book.objects.as_of(NOON).is_final
 
 
 def test_what_is_loaded_again_is_of_now() -> None:

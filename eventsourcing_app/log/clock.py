@@ -10,6 +10,7 @@ from django.utils.module_loading import import_string
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import LogUnsafe
+from eventsourcing_app.log.connection import announce_append, log_connection
 from eventsourcing_app.log.unit import unit_of_writes
 
 logger = logging.getLogger(__name__)
@@ -18,9 +19,11 @@ SKEW = timedelta(seconds=5)
 """How far apart the clocks of the machines may be that record events, before it is worth a warning."""
 
 
-def recording_time(*, not_before: datetime | None = None) -> datetime:
+def recording_time(*, not_before: datetime | None = None, announced: bool = False) -> datetime:
     """Return the time to record events at: now, or just after ``not_before`` if the clock has fallen behind it.
 
+    ``announced`` is for writes that take more than one statement, so that any time may pass until the events are
+    inserted: the transaction, which must be open, can be told from then on as one that appends (see ``log.horizon``).
     Within a flow it is the time of what the flow has written last, as long as that stands and is not before
     ``not_before``.
     """
@@ -31,6 +34,8 @@ def recording_time(*, not_before: datetime | None = None) -> datetime:
             not_before = floor if not_before is None else max(floor, not_before)
         elif not_before is None or not_before <= unit.moment:
             return unit.moment
+    if announced or unit is not None:
+        announce_append(log_connection())
     return now(not_before=not_before)
 
 

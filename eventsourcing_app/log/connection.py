@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
-from django.db import connections
+from django.db import connections, transaction
 
 from eventsourcing_app.conf import conf
 
@@ -59,6 +59,17 @@ def _cursor_of_driver(connection: BaseDatabaseWrapper, *, binary: bool = False) 
     if binary:
         cursor.format = psycopg.pq.Format.BINARY
     return connection.make_cursor(cursor)
+
+
+def announce_append(connection: BaseDatabaseWrapper) -> None:
+    """Let the open transaction be seen from now on as one that may append, as its first INSERT would.
+
+    No writer waits for another one here. On SQLite nothing is done: there, whoever writes is known as such.
+    """
+    if connection.vendor == "postgresql":
+        table = connection.ops.quote_name(stored_event()._meta.db_table)
+        with transaction.mark_for_rollback_on_error(connection.alias), connection.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE {table} IN ROW EXCLUSIVE MODE")
 
 
 def stored_event() -> type[StoredEvent]:

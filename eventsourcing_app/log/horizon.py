@@ -3,7 +3,8 @@
 An event gets its time from the clock of the application, before it is inserted, and can be seen once its transaction
 has committed. So whatever was recorded at or before a moment and cannot be seen yet belongs to a transaction that is
 open, and that was open by then or began soon after: within ``clock.SKEW``, which stands for what clocks differ, and for
-what passes between reading the clock and beginning to insert. A moment is final if it lies further back than that, from
+what passes between reading the clock and beginning to insert. Where that is more than one statement, the lock that
+tells of an append is taken before the clock is read. A moment is final if it lies further back than that, from
 now and from the beginning of the oldest transaction that may still append.
 """
 

@@ -39,7 +39,7 @@ from eventsourcing_app.exceptions import (
     NothingRecorded,
 )
 from eventsourcing_app.log import clock
-from eventsourcing_app.log.append import Appended, NewEvent, append
+from eventsourcing_app.log.append import COPY_FROM, Appended, NewEvent, append
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.errors import conflicts_translated
 
@@ -75,10 +75,17 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
 
 
 def _whole(instances: Sequence[EventSourcedModel]) -> AbstractContextManager[Any]:
-    """A transaction if receivers of signals belong to the write: if one raises, nothing is stored."""
-    if any(post_save.has_listeners(type(instance)) or removes_row(instance) for instance in instances):
+    """A transaction if several statements or receivers of signals are part of the write: all are stored, or none."""
+    if _takes_long(instances) or any(
+        post_save.has_listeners(type(instance)) or removes_row(instance) for instance in instances
+    ):
         return transaction.atomic(using=conf.DATABASE, savepoint=False)
     return nullcontext()
+
+
+def _takes_long(instances: Sequence[EventSourcedModel]) -> bool:
+    """Whether other statements, which may have to wait, come between reading the clock and inserting the events."""
+    return len(instances) > 1 or len(instances[0]._recording.pending) >= COPY_FROM
 
 
 def _require_recorded(instance: EventSourcedModel) -> None:
@@ -102,8 +109,6 @@ def require_key(instance: EventSourcedModel) -> None:
 
 def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended:
     connection = log_connection()
-    before = [instance.changed_at for instance in instances if instance.changed_at is not None]
-    recorded_at = clock.recording_time(not_before=max(before, default=None))
     removed = [instance for instance in instances if loses_row(instance)]
     kept = [instance for instance in instances if not removes_row(instance)]
     created = [instance._state.adding for instance in kept]
@@ -115,6 +120,10 @@ def _write(instances: Sequence[EventSourcedModel], repeatable: bool) -> Appended
         require_key(instance)
         require_fit(instance)
     expected = {id(instance): Loaded.of(instance) for instance in instances}
+    before = [instance.changed_at for instance in instances if instance.changed_at is not None]
+    recorded_at = clock.recording_time(
+        not_before=max(before, default=None), announced=connection.in_atomic_block and _takes_long(instances)
+    )
     for instance in instances:
         _advance(instance, recorded_at)
     if len(instances) == 1:
