@@ -233,6 +233,7 @@ def test_receipts_are_given_back_with_their_keys_as_the_models_have_them() -> No
         lambda: Counter.objects.perform(counter.pk, Counter.count),
         lambda: Book.objects.perform(book.pk, Book.rename, title="Persuasion"),
         lambda: Receipt(pk=2**60, position=1, version=1),
+        lambda: Counter.objects.perform_new(Counter.begin_if, wanted=False),
     ]
     for number, command in enumerate(commands):
         act = returning(list[Receipt], lambda command=command: [command()])  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -265,6 +266,15 @@ def test_eight_threads_with_one_key_write_once() -> None:
     assert outcomes.count(False) == 1
     assert types(wallet.history()) == ["wallet_opened", "money_added"]
     assert add(wallet).replayed
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_creating_command_is_answered_again_although_it_found_nothing_to_create(wanted: bool) -> None:
+    first, second = (Counter.objects.once("k").perform_new(Counter.begin_if, wanted=wanted) for _ in range(2))
+    assert (first.replayed, second.replayed) == (False, True)
+    assert replace(second, replayed=False) == first
+    assert (first.pk is None, first.count) == (not wanted, int(wanted))
+    assert Counter.objects.count() == wanted
 
 
 def test_what_is_stored_tells_no_argument() -> None:

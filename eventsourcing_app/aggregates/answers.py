@@ -109,8 +109,10 @@ _KEYS: dict[str, Callable[[str], Any]] = {
     "Decimal": Decimal,
     "date": date.fromisoformat,
     "datetime": datetime.fromisoformat,
+    "NoneType": lambda _text: None,
 }
-"""For each type of primary keys, by its name, how it is made of its text: a receipt does not tell its model."""
+"""For each type of primary keys, by its name, how it is made of its text: a receipt does not tell its model. There is
+none yet where a creating command found nothing to do, and the database draws the key."""
 
 
 def _none(value: object) -> None:

@@ -57,7 +57,7 @@ class Receipts:
     def dump(self, answer: Receipt) -> dict[str, Any]:
         """See ``Answers``."""
         return {
-            "pk": str(answer.pk),
+            "pk": None if answer.pk is None else str(answer.pk),  # nothing was recorded, and so no key drawn
             "position": answer.position,
             "version": answer.version,
             "count": answer.count,
@@ -65,7 +65,8 @@ class Receipts:
 
     def load(self, stored: dict[str, Any]) -> Receipt:
         """See ``Answers``."""
-        return Receipt(**{**stored, "pk": self.to_key(stored["pk"])}, replayed=True)
+        pk = stored["pk"]
+        return Receipt(**{**stored, "pk": None if pk is None else self.to_key(pk)}, replayed=True)
 
 
 def run_once(

@@ -126,6 +126,12 @@ class Counter(EventSourcedModel):
         """Begin to count."""
         self.record(Counted(by=by))
 
+    @command(creates=True)
+    def begin_if(self, wanted: bool) -> None:
+        """Begin to count, or find that there is nothing to count."""
+        if wanted:
+            self.record(Counted(by=0))
+
     @command
     def count(self, by: int = 1) -> None:
         """Count on."""
