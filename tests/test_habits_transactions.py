@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -229,9 +230,11 @@ def test_a_receiver_may_record_more_before_the_save_and_save_again_after_it() ->
     with receiving(pre_save, before), receiving(post_save, after):
         add(wallet).save()
     assert (wallet.balance, wallet.version, versions(wallet)) == (Decimal(12), 4, [1, 2, 3, 4])
+    other = open_wallet("Eve")
     with receiving(pre_save, before), receiving(post_save, after):
-        receipt = Wallet.objects.perform(open_wallet("Eve").pk, Wallet.add, Decimal(1))
-    assert receipt.version == 4
+        receipt, again = (Wallet.objects.once("k").perform(other.pk, Wallet.add, Decimal(1)) for _ in range(2))
+    assert (receipt.version, receipt.count) == (4, 3)
+    assert replace(again, replayed=False) == receipt
     assert StoredEvent.objects.get(position=receipt.position).version == 4
 
 

@@ -280,10 +280,10 @@ class Runner(Generic[M]):
 
 
 def _saved(instance: EventSourcedModel, *, repeatable: bool) -> Receipt:
-    count = len(instance._recording.pending)
-    if count:
+    before = instance.version
+    if instance._recording.pending:
         write([instance], repeatable=repeatable)
         position = instance.position
     else:  # The command found nothing to do; the aggregate stands where it stood.
         position = instance.history().values_list("position", flat=True).last()
-    return Receipt(pk=instance.pk, position=position or 0, version=instance.version, count=count)
+    return Receipt(pk=instance.pk, position=position or 0, version=instance.version, count=instance.version - before)

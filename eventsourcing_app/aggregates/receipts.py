@@ -19,7 +19,8 @@ class Receipt:
     version: int
     """Version of the aggregate afterwards."""
     count: int = 1
-    """How many events the command recorded: the versions up to ``version``. 0 if it found nothing to do."""
+    """How many events the command recorded, with those that receivers of its signals recorded on the same instance: the
+    versions up to ``version``. 0 if it found nothing to do."""
     replayed: bool = False
     """Whether this answers an earlier request with the same idempotency key; nothing was done again."""
 
