@@ -106,6 +106,61 @@ def test_nothing_else_is_run_again(error: Exception) -> None:
     assert len(runs) == 1
 
 
+@pytest.mark.parametrize(
+    "arguments", [(iter([ONE]),), ((one for one in [ONE]),), (map(Decimal, "1"),)], ids=["iterator", "generator", "map"]
+)
+def test_what_can_be_read_only_once_is_refused_since_another_attempt_would_find_nothing(arguments: Any) -> None:
+    runs = []
+
+    @flow("tests.reads")
+    def reads(*amounts: Any, **named: Any) -> None:
+        runs.append((amounts, named))
+
+    calls: list[Callable[[], None]] = [
+        lambda: reads(*arguments),
+        lambda: reads(extra=arguments[0]),
+        lambda: reads.once("k")(*arguments),
+    ]
+    for call in calls:
+        with pytest.raises(TypeError, match=r"tests\.reads.* a second attempt.* list"):
+            call()
+    reads([ONE], (ONE,), {"k": ONE}, extra="text")
+    assert len(runs) == 1
+
+
+@pytest.mark.parametrize("key", [None, "k"])
+def test_arguments_that_an_attempt_has_changed_in_their_place_are_not_taken_for_the_request(key: str | None) -> None:
+    wallet, runs = open_wallet(), list[int]()
+
+    @flow("tests.consumes", backoff=at_once)
+    def consumes(amounts: list[Decimal]) -> None:
+        runs.append(len(amounts))
+        Wallet.objects.perform(wallet.pk, Wallet.add, amounts.pop())
+        if len(runs) == 1:
+            stale(wallet).save()
+
+    run = consumes if key is None else consumes.once(key)
+    with pytest.raises(TypeError, match=r"tests\.consumes.* changed its arguments.* copy") as caught:
+        run([ONE, Decimal(2)])
+    assert isinstance(caught.value.__cause__, ConcurrencyError)
+    assert runs == [2]
+    run([Decimal(5)])  # the key has answered nothing
+    assert balance(wallet) == 5
+
+
+def test_arguments_that_cannot_be_compared_are_left_to_a_flow_without_a_key() -> None:
+    wallet, runs = open_wallet(), list[object]()
+
+    @flow("tests.anything", backoff=at_once)
+    def anything(it: object) -> None:
+        runs.append(it)
+        if len(runs) == 1:
+            stale(wallet).save()
+
+    anything(wallet)
+    assert runs == [wallet, wallet]
+
+
 @committing
 def test_inside_another_transaction_it_runs_once_because_that_is_not_undone() -> None:
     losing = Losing(open_wallet(), 1)

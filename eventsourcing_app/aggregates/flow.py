@@ -19,7 +19,7 @@ from django.db import transaction
 
 from eventsourcing_app.aggregates.answers import Answer
 from eventsourcing_app.aggregates.declare import require_plain
-from eventsourcing_app.aggregates.once import Operation, reaction_key, run_once
+from eventsourcing_app.aggregates.once import Operation, fingerprint_of, reaction_key, run_once
 from eventsourcing_app.aggregates.receipts import FlowReceipt
 from eventsourcing_app.events.declare import MAX_NAME, is_name
 from eventsourcing_app.log.connection import log_connection
@@ -65,7 +65,8 @@ class Flow(Generic[P, R]):
         """Run it: in one transaction, again if that loses a race. Returns what the function returns.
 
         Raises whatever the function raises, and then nothing is stored. If every attempt lost, that is
-        ``ConcurrencyError`` or an ``OperationalError`` of the database.
+        ``ConcurrencyError`` or an ``OperationalError`` of the database. ``TypeError`` for an iterator among the
+        arguments, and instead of another attempt if the function has changed them.
         """
         return self._run(None, args, kwargs).value
 
@@ -111,11 +112,12 @@ class Flow(Generic[P, R]):
     def _run(self, key: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowReceipt[R]:
         request = self._signature.bind(*args, **kwargs)  # at once, with the error that a call of the function raises
         request.apply_defaults()
+        self._refuse_iterators(request)
         operation = Operation(f"flow:{self.name}")  # no stream type has a colon: it is in nobody else's scope
         if key is None:
             key = reaction_key(operation.name)
         answers = None if key is None else self.answers
-        attempt = 0
+        given, attempt = _compared(request), 0
         while True:
             attempt += 1
             trial = _Trial(log_connection())
@@ -136,8 +138,21 @@ class Flow(Generic[P, R]):
                 if attempt >= self._attempts:
                     error.add_note(f"The flow {self.name!r} lost every race: {attempt} of {self._attempts} attempts.")
                     raise
+                if _compared(request) != given:
+                    raise TypeError(
+                        f"The flow {self.name!r} lost a race and has changed its arguments in their place: a second "
+                        "attempt would do something else. Nothing was stored. Let it copy what it changes."
+                    ) from error
                 logger.info("%s lost a race, attempt %d of %d: %s", self.name, attempt, self._attempts, error)
             _wait(self._backoff(attempt))
+
+    def _refuse_iterators(self, request: inspect.BoundArguments) -> None:
+        for value in (*request.args, *request.kwargs.values()):
+            if isinstance(value, Iterator):
+                raise TypeError(
+                    f"The flow {self.name!r} was given {type(value).__name__}, which can be read only once: a second "
+                    "attempt would find it empty. Pass a list."
+                )
 
     def _act(self, request: inspect.BoundArguments, *, keyed: bool = False) -> FlowReceipt[R]:
         with one_unit(repeatable=keyed) as unit:
@@ -247,6 +262,14 @@ def flow(name: str, *, attempts: int = 5, backoff: Backoff = jittered) -> Callab
         return made
 
     return declare
+
+
+def _compared(request: inspect.BoundArguments) -> bytes | None:
+    """What tells whether an attempt has changed its arguments; ``None`` if nothing does."""
+    try:
+        return fingerprint_of(request.arguments)
+    except TypeError:
+        return None
 
 
 def _wait(seconds: float) -> None:

@@ -92,7 +92,7 @@ def run_once(
     actor, names = current().resolve_actor(), (operation.name, *older)
     for name in names:
         _claim((actor, name, operation.stream_key, key))
-    fingerprint = sha256(_canonical(request)).digest()
+    fingerprint = fingerprint_of(request)
     receipts = apps.get_model("eventsourcing_app", "StoredReceipt").objects.using(conf.DATABASE)
     scope = {"actor": actor, "stream_key": operation.stream_key, "key": key}
     stored = receipts.filter(**scope, operation__in=names).first()
@@ -149,9 +149,10 @@ def _in_flight(key: str) -> KeyInFlight:
     )
 
 
-def _canonical(request: Mapping[str, Any]) -> bytes:
+def fingerprint_of(request: Mapping[str, Any]) -> bytes:
+    """Return what arguments are compared by; ``TypeError`` for those that cannot be."""
     try:
-        return msgspec.json.encode(request, order="deterministic")
+        return sha256(msgspec.json.encode(request, order="deterministic")).digest()
     except (TypeError, ValueError, RecursionError) as error:
         raise TypeError(
             f"The arguments cannot be compared with those of a repetition ({error}). Pass plain values: text, numbers, "
