@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from decimal import Decimal
 from enum import StrEnum
+from typing import Any
 
 import pytest
-from django.db import connection
-from django.test.utils import CaptureQueriesContext
+from django.db import connection, models
+from django.test.utils import CaptureQueriesContext, isolate_apps
 
+from eventsourcing_app import applies
 from eventsourcing_app.exceptions import ConcurrencyError, SpentInstance
-from eventsourcing_app.models import StoredEvent
+from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from tests.samples.factories import add, change_row, drifts, list_book, open_wallet
+from tests.samples.habits import SpecimenMeasured
 from tests.samples.models import Book, Contract, Customer, Wallet
 
 pytestmark = pytest.mark.django_db
@@ -93,6 +96,38 @@ def test_columns_of_several_types_are_written_one_by_one() -> None:
         book._recording.settle(book)
     Book.objects.save_all(books)
     assert sorted(Book.objects.values_list("title", flat=True)) == ["Emma again", "plain", "plain too"]
+
+
+class ListField(models.Field):  # type: ignore[type-arg]  # cannot be subscripted at run time
+    """An array as somebody else may declare it: the driver takes the list as it is, without SQL of the field's own."""
+
+    def db_type(self, connection: object) -> str:
+        return "integer[]"
+
+
+@pytest.mark.needs_postgres
+def test_columns_of_arrays_are_written_one_by_one() -> None:
+    @applies(SpecimenMeasured)
+    def measured(self: Any, event: SpecimenMeasured) -> None:
+        self.marks = [*self.marks, len(self.marks) + 1]
+
+    with isolate_apps("tests.samples"):
+        body = {
+            "__module__": __name__,
+            "Meta": type("Meta", (), {"app_label": "samples"}),
+            "stream_type": "checks.lists",
+            "marks": ListField(default=list),
+            "measured": measured,
+        }
+        own: Any = type("OfLists", (EventSourcedModel,), body)
+        with connection.schema_editor() as editor:
+            editor.create_model(own)
+        many = [own() for _ in range(3)]
+        for _ in range(2):
+            for instance in many:
+                instance.record(SpecimenMeasured())
+            own.objects.save_all(many)
+        assert list(own.objects.values_list("marks", flat=True)) == [[1, 2]] * 3
 
 
 def test_those_that_were_partly_loaded_keep_what_was_not() -> None:

@@ -60,6 +60,12 @@ class StateWrite(NamedTuple):
     params: Sequence[Any]
 
 
+class CompiledWrite(StateWrite):
+    """One that Django has compiled: the server could not tell the types of its parameters, so it is never prepared."""
+
+    __slots__ = ()
+
+
 class Appended(NamedTuple):
     """What a call of ``append`` wrote."""
 
@@ -167,7 +173,8 @@ def _append_postgresql(
     if state is not None:
         params = [*state.params, *params]
     sql = _statement(None if state is None else state.sql, len(rows))
-    with discards_translated(), prepared_cursor(connection) as cursor:
+    compiled = isinstance(state, CompiledWrite)
+    with discards_translated(), connection.cursor() if compiled else prepared_cursor(connection) as cursor:
         cursor.execute(sql, params)
         positions: list[int] | None = cursor.fetchone()[0]
     return None if positions is None else _last(rows, positions)

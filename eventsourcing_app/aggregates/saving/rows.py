@@ -8,8 +8,8 @@ from django.db import models, transaction
 from django.db.models import sql
 
 from eventsourcing_app.aggregates.saving.ends import removes_row
-from eventsourcing_app.aggregates.saving.updates import Loaded, as_loaded, update
-from eventsourcing_app.log.append import StateWrite
+from eventsourcing_app.aggregates.saving.updates import Loaded, are_plain, as_loaded, update
+from eventsourcing_app.log.append import CompiledWrite, StateWrite
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -42,7 +42,7 @@ def insert(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> Stat
     query = sql.InsertQuery(type(instance))
     query.insert_values(fields, [instance], raw=False)
     ((statement, params),) = query.get_compiler(connection=connection).as_sql()
-    return StateWrite(statement, params)
+    return (StateWrite if are_plain(fields, instance) else CompiledWrite)(statement, params)
 
 
 def draws_key_late(connection: BaseDatabaseWrapper, instance: EventSourcedModel) -> bool:

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import sql
 
 from eventsourcing_app.aggregates.recording import history_fields
-from eventsourcing_app.log.append import StateWrite
+from eventsourcing_app.log.append import CompiledWrite, StateWrite
 from eventsourcing_app.log.connection import log_connection, prepared_cursor
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def as_loaded(instance: EventSourcedModel, loaded: Loaded) -> models.Q:
 def update(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded: Loaded) -> StateWrite:
     """Return the UPDATE of a row that is still as it was loaded."""
     fields = _fields(instance)
-    if not _are_plain(fields, instance):
+    if not are_plain(fields, instance):
         return _compiled(connection, instance, loaded, fields)
     return StateWrite(_one(type(instance), fields), _params(connection, instance, loaded, fields))
 
@@ -71,9 +71,9 @@ def update_many(
 def _update_group(
     connection: BaseDatabaseWrapper, fields: tuple[_Field, ...], entries: list[tuple[EventSourcedModel, Loaded]]
 ) -> EventSourcedModel | None:
-    plain = connection.vendor == "postgresql" and all(_are_plain(fields, instance) for instance, _loaded in entries)
-    columns = _columns(connection, fields, entries) if plain else None
-    with prepared_cursor(connection) as cursor:
+    plain = all(are_plain(fields, instance) for instance, _loaded in entries)
+    columns = _columns(connection, fields, entries) if plain and connection.vendor == "postgresql" else None
+    with prepared_cursor(connection) if plain else connection.cursor() as cursor:
         if columns is not None:
             cursor.execute(_many(type(entries[0][0]), fields), columns)
             found = {key for (key,) in cursor.fetchall()}
@@ -90,11 +90,13 @@ def _update_group(
 def _columns(
     connection: BaseDatabaseWrapper, fields: tuple[_Field, ...], entries: list[tuple[EventSourcedModel, Loaded]]
 ) -> list[list[Any]] | None:
-    """The values column by column; ``None`` if one has several types: an array has one."""
+    """The values column by column; ``None`` if one has several types, or lists, which an array would flatten."""
     rows = [_params(connection, instance, was, fields) for instance, was in entries]
     columns = [list(column) for column in zip(*rows, strict=True)]
-    if any(len({type(value) for value in column if value is not None}) > 1 for column in columns):
-        return None
+    for column in columns:
+        types = {type(value) for value in column if value is not None}
+        if len(types) > 1 or any(issubclass(each, list | tuple) for each in types):
+            return None
     return columns
 
 
@@ -153,13 +155,13 @@ def _column(field: _Field) -> str:
     return field.column
 
 
-def _are_plain(fields: tuple[_Field, ...], instance: EventSourcedModel) -> bool:
+def are_plain(fields: Sequence[_Field], instance: EventSourcedModel) -> bool:
     """Whether the SQL to write each of them is just a parameter."""
     values = instance.__dict__
     return not any(
         hasattr(field, "get_placeholder")
         or hasattr(field, "get_placeholder_sql")
-        or hasattr(values[field.attname], "resolve_expression")
+        or hasattr(values.get(field.attname), "resolve_expression")
         for field in fields
     )
 
@@ -172,4 +174,4 @@ def _compiled(
     query.add_q(as_loaded(instance, loaded))
     query.add_update_fields([(field, None, field.pre_save(instance, False)) for field in fields])
     statement, params = query.get_compiler(connection=connection).as_sql()
-    return StateWrite(statement, params)
+    return CompiledWrite(statement, params)
