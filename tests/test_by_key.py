@@ -8,11 +8,15 @@ from uuid import uuid4
 import pytest
 from django.core.exceptions import ValidationError
 from django.db import OperationalError, ProgrammingError, connection, models, transaction
-from django.db.models import F
-from django.test.utils import CaptureQueriesContext
+from django.db.models import F, Func, Value
+from django.db.models.functions import Concat
+from django.http import Http404
+from django.shortcuts import get_object_or_404
+from django.test.utils import CaptureQueriesContext, isolate_apps
 
+from eventsourcing_app.aggregates.by_key import _statements, is_simple_key
 from eventsourcing_app.log.connection import prepared_cursor
-from eventsourcing_app.models import EventSourcedManager
+from eventsourcing_app.models import EventSourcedManager, EventSourcedModel
 from tests.samples.factories import add, begin_counter, fetch, list_book, open_wallet, run_sql
 from tests.samples.models import Book, Contract, Counter, Customer, Wallet
 
@@ -20,8 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pytest_django import DjangoAssertNumQueries
-
-    from eventsourcing_app.models import EventSourcedModel
 
 pytestmark = pytest.mark.django_db
 
@@ -91,6 +93,44 @@ def test_what_is_no_key_is_refused_in_the_words_of_django(model: type[EventSourc
     with pytest.raises(type(plain.value)) as fast:
         model.objects.get(pk=pk)
     assert str(fast.value) == str(plain.value)
+
+
+OUT_OF_RANGE: list[Any] = ["99999999999999999999", "-99999999999999999999", 10**30, 2**63, "9" * 40]
+
+
+@pytest.mark.parametrize("pk", OUT_OF_RANGE, ids=str)
+@pytest.mark.parametrize("compiled", [False, True], ids=["first", "again"])
+def test_a_number_that_no_column_could_hold_is_the_key_of_no_row(pk: Any, compiled: bool) -> None:
+    _statements.clear()
+    if compiled:
+        begin_counter()
+        Counter.objects.get()
+        Counter.objects.get(pk=Counter.objects.get().pk)
+    looks: list[Any] = [
+        lambda: Counter.objects.get(pk=pk),
+        lambda: Counter.objects.perform(pk, Counter.count, by=1),
+        lambda: Counter.objects.once("key").perform(pk, Counter.count, by=1),
+        lambda: Counter.objects.locked([pk]).__enter__(),
+    ]
+    for look in looks:
+        with pytest.raises(Counter.DoesNotExist):
+            look()
+    with pytest.raises(Http404):
+        get_object_or_404(Counter.objects, pk=pk)
+
+
+@pytest.mark.parametrize("pk", [-1, "-1", 40_000, 2**40], ids=repr)
+def test_the_range_is_that_of_the_column_of_the_key(pk: Any) -> None:
+    with isolate_apps("tests.samples"):
+        body = {
+            "__module__": __name__,
+            "Meta": type("Meta", (), {"app_label": "samples"}),
+            "stream_type": "checks.small",
+            "code": models.PositiveSmallIntegerField(primary_key=True),
+        }
+        small: Any = type("Small", (EventSourcedModel,), body)
+    assert not is_simple_key(small, pk)
+    assert is_simple_key(small, 7)
 
 
 def test_expressions_and_other_lookups_are_left_to_django() -> None:
@@ -174,6 +214,25 @@ def test_statements_are_prepared_where_the_settings_allow_it() -> None:
     assert any(text.startswith('SELECT "samples_wallet"') for text in texts)
     assert any(text.startswith('WITH state AS (UPDATE "samples_wallet"') for text in texts)
     assert plainly(Wallet, wallet.pk).version == 2
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.usefixtures("preparing")
+def test_expressions_in_columns_without_history_are_sent_as_django_sends_them() -> None:
+    """The server could not tell the types of the values in them, and would refuse to prepare such a statement."""
+    said: Any = Func(Value("a"), Value("x"), function="jsonb_build_object", output_field=models.JSONField())
+    wallet, new = add(open_wallet("Ada")), Wallet(note=said)
+    new.open(owner="Eve")
+    wallet.note = said
+    wallet.save()
+    new.save()
+    Wallet.objects.save_all([add(wallet), add(new)])
+    many = [add(found) for found in Wallet.objects.all()]
+    for each in many:
+        each.note = Concat(Value("{"), Value("}"))
+    Wallet.objects.save_all(many)
+    assert sorted(Wallet.objects.values_list("owner", "version", "note")) == [("Ada", 4, "{}"), ("Eve", 3, "{}")]
+    assert not any("CONCAT" in text.upper() or "JSONB_BUILD_OBJECT" in text.upper() for text in prepared())
 
 
 @pytest.mark.needs_postgres

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import UUID
 
 from django.db import models
+from django.db.backends.base.operations import BaseDatabaseOperations
 
 from eventsourcing_app.aggregates.plain_rows import plain_rows
 from eventsourcing_app.conf import conf
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound="EventSourcedModel")
 
-_INT32 = 2**31
+_INT32 = (-(2**31), 2**31 - 1)
 
 
 class _Statement(NamedTuple):
@@ -39,7 +40,18 @@ def is_simple_key(model: type[models.Model], pk: object) -> bool:
     key = model._meta.pk
     if isinstance(pk, bool) or key.is_relation or hasattr(key, "get_placeholder"):
         return False
-    return isinstance(pk, UUID | str) or (isinstance(pk, int) and abs(pk) < _INT32)
+    if isinstance(pk, int) or (isinstance(pk, str) and isinstance(key, models.IntegerField)):
+        return _is_in_range(key, pk)
+    return isinstance(pk, UUID | str)
+
+
+def _is_in_range(key: models.Field[Any, Any], pk: int | str) -> bool:
+    """Whether a number, or a text for one, is one that its column could hold. Of others Django knows what to say."""
+    least, most = BaseDatabaseOperations.integer_field_ranges.get(key.get_internal_type(), _INT32)
+    try:
+        return least <= int(pk) <= most
+    except ValueError:
+        return False
 
 
 def load(model: type[M], pk: object, *, lock: bool = False) -> M | None:

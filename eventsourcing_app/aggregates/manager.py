@@ -207,7 +207,9 @@ class EventSourcedManager(models.Manager[M]):
         return found
 
     def _lock(self, rows: models.QuerySet[M], keys: Sequence[Any]) -> list[M]:
-        found = rows.using(conf.DATABASE).filter(pk__in=keys).order_by("pk")
+        # Asked for one, Django knows of itself that no row has a number that its column cannot hold.
+        which = models.Q(pk=keys[0]) if len(keys) == 1 else models.Q(pk__in=keys)
+        found = rows.using(conf.DATABASE).filter(which).order_by("pk")
         with conflicts_translated(self.model.stream_type, ", ".join(map(str, keys)), expected=None):
             return list(found.select_for_update(no_key=True, of=("self",)))
 
