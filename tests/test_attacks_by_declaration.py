@@ -25,6 +25,31 @@ class Shouting(models.CharField):  # type: ignore[type-arg]  # cannot be subscri
         return str(getattr(model_instance, self.attname)).upper()
 
 
+class LowerWhenStored(models.CharField):  # type: ignore[type-arg]  # cannot be subscripted at run time
+    def get_prep_value(self, value: Any) -> Any:
+        return str(super().get_prep_value(value)).lower()
+
+
+class LowerWhenSent(models.CharField):  # type: ignore[type-arg]
+    def get_db_prep_value(self, value: Any, connection: Any, prepared: bool = False) -> Any:
+        return str(super().get_db_prep_value(value, connection, prepared)).lower()
+
+
+class LowerWhenSaved(models.CharField):  # type: ignore[type-arg]
+    def pre_save(self, model_instance: models.Model, add: bool) -> Any:
+        return str(super().pre_save(model_instance, add)).lower()
+
+
+class LowerWhenLoaded(models.CharField):  # type: ignore[type-arg]
+    def from_db_value(self, value: str, *_args: object) -> str:
+        return value.lower()
+
+
+class LowerThroughout(models.CharField):  # type: ignore[type-arg]
+    def to_python(self, value: Any) -> Any:
+        return str(value).lower()
+
+
 def ids(messages: list[CheckMessage]) -> list[str]:
     assert all(message.hint for message in messages)
     return [str(message.id).removeprefix("eventsourcing_app.") for message in messages]
@@ -53,6 +78,11 @@ def test_the_sample_models_are_in_order(model: type[models.Model]) -> None:
         (models.DecimalField(max_digits=8, decimal_places=2, primary_key=True), ["E110"]),
         (models.DateTimeField(primary_key=True), ["E110"]),
         (models.FloatField(primary_key=True), ["E110"]),
+        (LowerWhenStored(primary_key=True, max_length=9), ["E110"]),
+        (LowerWhenSent(primary_key=True, max_length=9), ["E110"]),
+        (LowerWhenSaved(primary_key=True, max_length=9), ["E110"]),
+        (LowerWhenLoaded(primary_key=True, max_length=9), ["E110"]),
+        (LowerThroughout(primary_key=True, max_length=9), []),
         (models.OneToOneField(Book, models.PROTECT, primary_key=True), []),
         (models.SlugField(primary_key=True), []),
         (models.SmallIntegerField(primary_key=True), []),

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _LONGEST_KEY = 255
 _KEYS = (models.IntegerField, models.AutoField, models.CharField, models.UUIDField)
+_STORES = ("get_prep_value", "get_db_prep_value", "get_db_prep_save", "from_db_value", "pre_save")
+"""The methods of a field by which a row may hold another value than the instance does."""
 _OWN_PRE_SAVE = (models.FileField, models.DateField, models.TimeField)
 """Fields that change their value when saved: a file is stored; the others only with auto_now, which has its check."""
 
@@ -103,6 +105,16 @@ def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
             obj=model,
             id="eventsourcing_app.E110",
         )
+    elif _own_storage(key_field(model)):
+        yield checks.Error(
+            f"The primary key of {model._meta.label} is a {type(key_field(model)).__name__}, whose "
+            f"{' and '.join(_own_storage(key_field(model)))} may store another value than the instance holds: one row "
+            "would have a stream for each.",
+            hint="Use a field of Django, and bring the key into its one spelling in the creating command; or do that "
+            "in the field's to_python(), by which streams are named, too.",
+            obj=model,
+            id="eventsourcing_app.E110",
+        )
     elif (key.max_length or 0) > _LONGEST_KEY:
         yield checks.Error(
             f"The primary key of {model._meta.label} may be longer than a stream key ({_LONGEST_KEY} characters).",
@@ -110,6 +122,12 @@ def _key(model: type[EventSourcedModel]) -> Iterator[checks.CheckMessage]:
             obj=model,
             id="eventsourcing_app.E110",
         )
+
+
+def _own_storage(key: models.Field[Any, Any]) -> list[str]:
+    """Return what of its storage a field of somebody else does in its own way."""
+    found = {name: getattr(type(key), name, None) for name in _STORES}
+    return [f"{name}()" for name, method in found.items() if method and not method.__module__.startswith("django.")]
 
 
 def _field(model: type[EventSourcedModel], field: models.Field[Any, Any]) -> Iterator[checks.CheckMessage]:
