@@ -20,6 +20,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SOURCES = {
+    "till_package": """
+BESIDE = 1
+__path__ = []
+""",
+    "till_package.late": """
+AFTER = 1
+
+def later(number):
+    return number + AFTER
+""",
+    "till_package.inner": """
+import sys
+DEEP = 1
+""",
+    "till_late": """
+TAX = 1
+OTHER = 1
+EARLY = 1
+
+def taxed(number):
+    return number * EARLY
+""",
     "till_rules": """
 import functools, re
 from decimal import Decimal
@@ -142,7 +164,18 @@ class Till(Counting):
 
     @by_hand
     def _closed(self, event):
+        from till_late import TAX, taxed as with_tax
+        from till_package import late
+        import till_package.inner as inside
+
+        def count(number):
+            import till_package
+            import no_such_module
+            from django.conf import settings
+            return number + till_package.BESIDE
+
         self.mood = self.Mood.BAD
+        self.sold = with_tax(count(TAX + late.later(inside.DEEP)))
 """,
 }
 
@@ -158,6 +191,9 @@ def fingerprint(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
         for name, source in SOURCES.items():
             module = ModuleType(name)
             vars(module).update(names)
+            package, _, last = name.rpartition(".")
+            if package:
+                setattr(sys.modules[package], last, module)
             monkeypatch.setitem(sys.modules, name, module)
             changed += bool(old) and old in source
             text = source.replace(old, new) if old else source
@@ -186,6 +222,11 @@ def fingerprint(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bytes]:
         ("step = 1", "step = 2"),  # of the class of an object
         ("number + self.step", "number - self.step"),
         ('GOOD = "good"', 'GOOD = "fine"'),
+        ("TAX = 1", "TAX = 2"),  # imported inside a function
+        ("EARLY = 1", "EARLY = 2"),  # by way of a function that is
+        ("DEEP = 1", "DEEP = 2"),  # of a module of a package
+        ("AFTER = 1", "AFTER = 2"),
+        ("BESIDE = 1", "BESIDE = 2"),  # inside a function inside it
         ('version=2, aliases=("till.bought",)', 'version=2, aliases=("till.given",)'),
         ('aliases=("till.bought",), ', ""),
         ("ends=True", "ends=False"),
@@ -214,6 +255,7 @@ def test_it_changes_with_whatever_the_fold_depends_on(fingerprint: Callable[...,
         ("        # What is kept is what came in, less the fee.\n", ""),
         ("def unused():\n    return UNUSED\n", ""),
         ("UNUSED = 1\n", "UNUSED = 2\n"),
+        ("OTHER = 1\n", "OTHER = 2\n"),
         ("Whose it is.", "Who owns it."),
         ('CharField("owner"', 'CharField("keeper"'),
         ('        app_label = "till"\n        apps = APPS', '        app_label = "till"\n        apps = APPS\n\n\n'),

@@ -1,10 +1,10 @@
 """The fingerprint of the code that folds a model's events. A snapshot that other code has made is not believed.
 
 It covers the model's class and its bases, its fields, the events that it applies with their upcasters, and whatever
-functions, classes and constants these name, followed from module to module. Of the standard library, Django and this
-package it takes the names only. Code counts as the interpreter runs it, so comments and line numbers do not matter, and
-the same code has the same fingerprint in every process and on every machine with the same versions of Python and
-Django.
+functions, classes and constants these name, followed from module to module, imports inside functions too. Of the
+standard library, Django and this package it takes the names only. Code counts as the interpreter runs it, so comments
+and line numbers do not matter, and the same code has the same fingerprint in every process and on every machine with
+the same versions of Python and Django.
 
 Rather too much than too little: a snapshot dropped for nothing costs one fold, one believed for nothing is a wrong
 answer. What it cannot see (settings, data read from files or tables, attributes found by ``getattr``, objects that keep
@@ -32,6 +32,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.functional import cached_property
 
 from eventsourcing_app.aggregates.dispatch import applies_of
+from eventsourcing_app.aggregates.past.imports import imported, imports, is_foreign
 from eventsourcing_app.aggregates.recording import history_fields
 from eventsourcing_app.events.declare import declaration_of, field_types, unwrapped
 
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
 _FORMAT = 1
 """Raise it when the way in which this package folds events, or keeps snapshots, gives other states."""
 
-_FOREIGN = sys.stdlib_module_names | {"django", "eventsourcing_app"}
 _PLAIN = frozenset(
     {NoneType, bool, int, float, complex, str, bytes, range, EllipsisType}
     | {Decimal, UUID, date, datetime, time, timedelta, timezone}
@@ -62,7 +62,7 @@ def fingerprint_of(model: type[EventSourcedModel]) -> bytes:
     walk = _Walk()
     walk.add((_FORMAT, django.VERSION[:2], sys.version_info[:2], settings.TIME_ZONE, model.snapshot_version))
     for base in model.__mro__:  # not their names: a proxy that adds nothing folds alike
-        if not _is_foreign(base.__module__):
+        if not is_foreign(base.__module__):
             walk.add_body(base)
     for field in (model._meta.pk, *history_fields(model)):
         name, path, args, kwargs = field.deconstruct()
@@ -72,10 +72,6 @@ def fingerprint_of(model: type[EventSourcedModel]) -> bytes:
         declared = declaration_of(event)
         walk.add((method, declared.name, declared.version, declared.ends, declared.aliases, declared.upcasters, event))
     return walk.digest()
-
-
-def _is_foreign(module: str | None) -> bool:
-    return (module or "builtins").partition(".")[0] in _FOREIGN
 
 
 def _names(code: CodeType) -> Iterator[str]:
@@ -176,7 +172,7 @@ class _Walk:
         kind = type(value)
         self._say("instance")
         self._refer(kind)
-        if dataclasses.is_dataclass(kind) and not _is_foreign(kind.__module__):
+        if dataclasses.is_dataclass(kind) and not is_foreign(kind.__module__):
             self._add_all("fields", [getattr(value, spec.name, None) for spec in dataclasses.fields(kind)])
         # Of functools.cache and its like. Not asked of the instance itself, which may be lazy.
         wrapped = inspect.getattr_static(value, "__wrapped__", None)
@@ -200,19 +196,32 @@ class _Walk:
                 cells.append(None)
         self._add_all("function", [*cells, getattr(function, "__wrapped__", None)])
         module = function.__globals__.get("__name__")
-        if _is_foreign(module):
+        if is_foreign(module):
             self._say(module, function.__qualname__)
             return
         self._add_code(function.__code__)
         self.add((function.__defaults__, function.__kwdefaults__))
         names = frozenset(_names(function.__code__))
         self._add_named(function.__globals__, names, set())
+        self._add_imports(function, names)
+
+    def _add_imports(self, function: FunctionType, names: frozenset[str]) -> None:
+        """Take in what it names of the modules that it imports itself; one that is not there says so when it runs."""
+        for name, taken in imports(function.__code__):
+            try:
+                modules = list(imported(name, taken, function.__globals__.get("__package__")))
+            except ImportError:
+                self._say("not there", name)
+                continue
+            for module in modules:
+                self._say("imports", module.__name__)
+                self._add_named(vars(module), names, {module.__name__})
 
     def _add_named(self, namespace: dict[str, Any], names: frozenset[str], entered: set[str]) -> None:
         for name in sorted(names & namespace.keys()):
             value = namespace[name]
             self._say("name", name)
-            if isinstance(value, ModuleType) and not _is_foreign(value.__name__):
+            if isinstance(value, ModuleType) and not is_foreign(value.__name__):
                 if value.__name__ not in entered:
                     entered.add(value.__name__)
                     self._add_named(vars(value), names, entered)
@@ -225,7 +234,7 @@ class _Walk:
         self.add((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_consts))
 
     def _add_class(self, cls: type) -> None:
-        if _is_foreign(cls.__module__):
+        if is_foreign(cls.__module__):
             self._say("class", cls.__module__, cls.__qualname__)
             return
         self._add_all("class", cls.__bases__)
@@ -247,7 +256,7 @@ class _Walk:
             if (
                 isinstance(value, _IN_CLASSES)
                 or type(value) in _IN_CLASSES_PLAIN
-                or not _is_foreign(type(value).__module__)
+                or not is_foreign(type(value).__module__)
             ):
                 self._say("attribute", name)
                 self.add(value)
