@@ -45,7 +45,11 @@ _EXACT = frozenset({str, int, bool, float, Decimal, date, datetime, time, timede
 
 
 class _Unfit(Exception):
-    """A state that would not be read back from a snapshot as it is."""
+    """A state that would not be read back from a snapshot as it is, because of one field. It tells no value."""
+
+    def __init__(self, field: str, why: str) -> None:
+        self.field, self.why = field, why
+        super().__init__(f"{field} {why}")
 
 
 def newest(
@@ -121,7 +125,7 @@ class Keeper:
         try:
             row = _made(instance, recorded)
         except _Unfit as error:
-            _warn_once(self._model.__name__, str(error))
+            _warn_once(self._model._meta.label, error)
             self._every = 0
             return
         if self._in_transaction:
@@ -189,9 +193,11 @@ def _written(instance: EventSourcedModel, field: models.Field[Any, Any]) -> str 
             text = str(field.value_to_string(instance))
         again = _read(field, text)
     except (TypeError, ValueError, ArithmeticError, ValidationError) as error:
-        raise _Unfit(f"{field.name} is {value!r}, which is not read back: {type(error).__name__}: {error}") from error
+        why = f"holds a {type(value).__name__} that is not read back ({type(error).__name__})"
+        raise _Unfit(field.name, why) from error
     if not _same(value, again):
-        raise _Unfit(f"{field.name} is {value!r}, but would be read back as {again!r}")
+        other = "another" if type(value) is type(again) else f"a {type(again).__name__}"
+        raise _Unfit(field.name, f"holds a {type(value).__name__} that would be read back as {other}")
     return text
 
 
@@ -245,6 +251,11 @@ def _store(rows: list[StoredSnapshot]) -> None:
         logger.warning("Snapshots of %s cannot be stored: %s", rows[0].stream_type, error)
 
 
-@cache
-def _warn_once(model: str, why: str) -> None:
-    logger.warning("No snapshot is made of %s: %s.", model, why)
+_warned: set[tuple[str, str]] = set()
+"""Model and field. Not the reason, of which there could be any number."""
+
+
+def _warn_once(label: str, unfit: _Unfit) -> None:
+    if (label, unfit.field) not in _warned:
+        _warned.add((label, unfit.field))
+        logger.warning("No snapshot is made of %s: %s.", label, unfit)
