@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ObjectDoesNotExist
 from django.db import connection, models
 from django.test import SimpleTestCase
 
@@ -19,6 +19,7 @@ from eventsourcing_app.exceptions import CommandRejected, EventRefused, StreamEn
 from eventsourcing_app.models import StoredEvent
 from eventsourcing_app.testing import OldEvent, given
 from eventsourcing_app.testing.grounds import as_loaded
+from tests.samples.ended import Begun, Desk, Ended, Lease
 from tests.samples.events import (
     BookListed,
     BookRenamed,
@@ -98,8 +99,18 @@ def test_a_command_that_finds_nothing_to_do_records_nothing(place: Place) -> Non
 
 def test_a_command_of_the_wrong_kind_is_refused(place: Place) -> None:
     place(given(Wallet, OPENED)).when(Wallet.open, owner="Eve").then_rejected("already_exists")
-    place(given(Wallet)).when(Wallet.add, Decimal(1)).then_rejected("does_not_exist")
-    place(given(Wallet)).when(Wallet.tidy).then_rejected("does_not_exist")
+
+
+def test_a_command_without_a_row_raises_what_perform_does(place: Place) -> None:
+    for absent, command in (
+        (given(Wallet), Wallet.tidy),
+        (given(Lease, Begun(), Ended(), pk="1"), Lease.end),
+        (given(Lease, Begun(), Ended(), pk="2"), Lease.begin),
+        (given(Lease, Begun(), pk="3").when(Lease.end), Lease.end),
+    ):
+        with pytest.raises(ObjectDoesNotExist):
+            place(absent).when(command).then_rejected()
+    place(given(Desk, Begun(), Ended(), pk="1")).when(Desk.end).then_rejected("ended")
 
 
 def test_nothing_happens_after_the_end(place: Place) -> None:
@@ -430,7 +441,8 @@ def test_a_scenario_is_stored_once() -> None:
 @pytest.mark.django_db
 def test_nothing_is_stored_before_a_command_has_created_it() -> None:
     stored = given(Wallet).stored()
-    stored.then_state(balance=0, version=0).when(Wallet.add, Decimal(1)).then_rejected("does_not_exist")
+    with pytest.raises(Wallet.DoesNotExist):
+        stored.then_state(balance=0, version=0).when(Wallet.add, Decimal(1))
     assert not Wallet.objects.exists()
     stored.when(Wallet.open, owner="Ada").when(Wallet.add, Decimal(1)).then_state(balance=1)
     assert Wallet.objects.get().version == 2

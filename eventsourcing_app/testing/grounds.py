@@ -17,6 +17,7 @@ from django.db import models, transaction
 from eventsourcing_app.aggregates.dispatch import own_command
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.recording import Recording, history_fields
+from eventsourcing_app.aggregates.saving.ends import has_row
 from eventsourcing_app.aggregates.saving.fit import require_fit
 from eventsourcing_app.aggregates.saving.write import require_key
 from eventsourcing_app.conf import conf
@@ -30,6 +31,7 @@ from eventsourcing_app.testing.old_events import record
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from eventsourcing_app.aggregates.declare import Command
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
 M = TypeVar("M", bound="EventSourcedModel")
@@ -44,7 +46,10 @@ class Ground(Protocol[M]):
     def run(
         self, command: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Ground[M], list[object]]:
-        """Run a command and save; return the ground that it leaves, and the events that it recorded."""
+        """Run a command and save; return the ground that it leaves, and the events that it recorded.
+
+        Raises ``DoesNotExist`` where there is no row for it.
+        """
 
     def instance(self) -> M:
         """Return the state: the caller's own copy."""
@@ -82,6 +87,7 @@ class Memory(Generic[M]):
         self, command: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Memory[M], list[object]]:
         declared = own_command(type(self._instance), command)
+        _require_row(self._instance, declared)
         instance = self.instance()
         with database_refused(declared.function.__qualname__):
             command(instance, *args, **kwargs)
@@ -117,8 +123,9 @@ class Rows(Generic[M]):
     def run(
         self, command: Callable[..., object], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Rows[M], list[object]]:
-        own_command(self._model, command)
+        declared = own_command(self._model, command)
         if not self._exists:
+            _require_row(self.instance(), declared)
             return self._create(command, args, kwargs)
         receipt = self._model.objects.perform(self._pk, command, *args, **kwargs)
         return self, self._recorded(receipt.pk, receipt.version, receipt.count)
@@ -155,6 +162,15 @@ class Rows(Generic[M]):
         key = stream_key_of(self._model, pk)
         stream = read_stream(self._model.stream_type, key, after_version=version - count, until_version=version)
         return [recorded.event for recorded in stream]
+
+
+def _require_row(instance: EventSourcedModel, declared: Command) -> None:
+    """Raise ``DoesNotExist`` where ``perform`` would: it finds no row of what has not begun, or left none."""
+    model = type(instance)
+    if instance._state.adding and not declared.creates:
+        raise model.DoesNotExist(f"This {model.__name__} does not exist yet, and {declared.name}() does not create it.")
+    if not has_row(instance):
+        raise model.DoesNotExist(f"This {model.__name__} has ended and left no row: {declared.name}() finds none.")
 
 
 def _settle(instance: EventSourcedModel) -> None:
