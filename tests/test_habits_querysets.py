@@ -15,11 +15,11 @@ from django.db.models.functions import Upper
 from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.exceptions import DirectWriteRefused
+from eventsourcing_app.exceptions import DirectWriteRefused, SpentInstance
 from eventsourcing_app.models import EventSourcedManager, EventSourcedModel
-from tests.samples.factories import add, change_row, drifts, open_wallet, rebuild, versions
+from tests.samples.factories import add, change_row, drifts, list_book, open_wallet, rebuild, versions
 from tests.samples.habits import Fleet, Ship, ShipManager, ShipQuerySet, Specimen
-from tests.samples.models import Contract, Wallet
+from tests.samples.models import Book, Contract, Wallet
 from tests.test_model_checks import found
 
 if TYPE_CHECKING:
@@ -82,8 +82,6 @@ def test_it_reads_as_any_queryset(name: str) -> None:
 LOADS: dict[str, Callable[[], Wallet]] = {
     "annotate": lambda: Wallet.objects.annotate(loud=Upper("owner")).get(),
     "alias": lambda: Wallet.objects.alias(loud=Upper("owner")).get(loud="ADA"),
-    "raw": lambda: Wallet.objects.raw("SELECT * FROM samples_wallet")[0],
-    "raw of some columns": lambda: Wallet.objects.raw("SELECT id, owner FROM samples_wallet")[0],
     "extra": lambda: Wallet.objects.extra(select={"one": "1"}).get(),
     "union": lambda: Wallet.objects.union(Wallet.objects.all()).get(),
     "only": lambda: Wallet.objects.only("owner").get(),
@@ -351,3 +349,40 @@ def test_options_of_the_table_are_djangos() -> None:
     assert set(codenames) == {"view_ship", "sink_ship"}
     assert str(Ship._meta.verbose_name) == "vessel"
     assert Ship.objects.filter(changed_at__lt=datetime(2000, 1, 1, tzinfo=UTC)).count() == 0
+
+
+BOOKS = "SELECT isbn, version, changed_at, ended, subtitle, 'Forged' AS title FROM samples_book"
+
+
+@pytest.mark.parametrize("door", ["objects", "queryset", "using", "prefetch", "iterator"])
+def test_what_raw_gives_is_read_and_never_saved(door: str) -> None:
+    list_book("1", "Emma")
+    found: Any = Book.objects.raw(BOOKS) if door == "objects" else Book.objects.all().raw(BOOKS)
+    if door == "using":
+        found = found.using("default")
+    elif door == "prefetch":
+        found = found.prefetch_related()
+    (book,) = found.iterator() if door == "iterator" else found
+    assert book.title == "Forged"
+    with pytest.raises(SpentInstance, match=r"loaded by raw\(\)"):
+        book.rename(title=f"{book.title} again")
+    with pytest.raises(SpentInstance):
+        book.save()
+    book.refresh_from_db()
+    book.rename(title=f"{book.title} again")
+    book.save()
+    assert Book.objects.get().title == "Emma again"
+
+
+@pytest.mark.parametrize("name", ["title", "version", "isbn"])
+def test_extra_gives_no_field_another_value(name: str) -> None:
+    book = list_book("1", "Emma")
+    with pytest.raises(ValueError, match="conflicts with a field"):
+        Book.objects.extra(select={name: "500"})
+    with pytest.raises(ValueError, match="conflicts with a field"):
+        book.refresh_from_db(from_queryset=Book.objects.only("version").extra(select={name: "500"}))
+    shown: Any = Book.objects.extra(select={"shouted": "upper(title)"}, where=["title = %s"], params=["Emma"]).get()
+    assert shown.shouted == "EMMA"
+    shown.rename(title="Emma again")
+    shown.save()
+    assert Book.objects.get().title == "Emma again"

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from django.db import models
+from django.db.models.query import RawQuerySet
 
 from eventsourcing_app.aggregates.recording import forget_computed, outside_fields, unrecorded_names
 from eventsourcing_app.exceptions import DirectWriteRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
 M = TypeVar("M", bound=models.Model, covariant=True)
 
@@ -36,6 +37,22 @@ def _refuse_raw(self: models.QuerySet[Any], *_args: object, **_kwargs: object) -
     )
 
 
+class EventSourcedRawQuerySet(RawQuerySet):  # type: ignore[type-arg]  # cannot be subscripted at run time
+    """Instances to read: SQL may give a column any value, and nothing tells it from the one that is stored."""
+
+    def iterator(self) -> Iterator[Any]:
+        """Yield instances that are spent already."""
+        for instance in super().iterator():
+            instance._recording.spend("it was loaded by raw(), whose columns need not hold what is stored")
+            yield instance
+
+    def using(self, alias: str | None) -> EventSourcedRawQuerySet:
+        """Return the same of another database."""
+        found: Any = super().using(alias)
+        found.__class__ = type(self)  # Django names its own
+        return found  # type: ignore[no-any-return]
+
+
 class EventSourcedQuerySet(models.QuerySet[M]):
     """Reads, filters and locks like any queryset."""
 
@@ -47,6 +64,23 @@ class EventSourcedQuerySet(models.QuerySet[M]):
     _raw_delete = _refuse("delete()")
     _update = _refuse_raw
     _insert = _refuse_raw
+
+    def raw(self, *args: Any, **kwargs: Any) -> EventSourcedRawQuerySet:
+        """Read by SQL of one's own. Its instances cannot be saved: load them again with ``get()``."""
+        found: Any = super().raw(*args, **kwargs)
+        found.__class__ = EventSourcedRawQuerySet
+        return found  # type: ignore[no-any-return]
+
+    def extra(self, select: dict[str, Any] | None = None, *args: Any, **kwargs: Any) -> Any:
+        """Add SQL to the query. Raises ``ValueError``, as ``annotate()`` does, if it gives a field another value."""
+        fields = {name for field in self.model._meta.concrete_fields for name in (field.name, field.attname)}
+        taken = sorted(fields & set(select or ()))
+        if taken:
+            raise ValueError(
+                f"{self.model.__name__}.objects.extra(select=…): {', '.join(taken)} conflicts with a field on the "
+                "model, whose value would pass for what is stored. Use another name."
+            )
+        return super().extra(select, *args, **kwargs)
 
     def update(self, **values: Any) -> int:
         """Write columns listed in ``unrecorded``; every other column is refused."""
