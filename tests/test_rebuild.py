@@ -15,6 +15,7 @@ from eventsourcing_app.aggregates.rebuild import rebuild as module
 from eventsourcing_app.aggregates.rebuild.drift import Drift
 from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, check_sample
 from eventsourcing_app.aggregates.rebuild.rebuilder import Progress, run_rebuild
+from eventsourcing_app.aggregates.rebuild.records import RebuildRun
 from eventsourcing_app.aggregates.rebuild.runs import Counts
 from eventsourcing_app.aggregates.values import as_column
 from eventsourcing_app.exceptions import SpentInstance, StateDrifted
@@ -367,10 +368,11 @@ def test_the_command_prints_one_json_object_a_line() -> None:
     position = wallet.history().get(version=1).position
     repaired = {"fields": {"balance": ["9.00", "1.00"]}, "version": 1, "position": position, "left": False}
     event = {"problem": "differs", "type": "samples.wallet_opened", "refusal": ""}
-    counts = {"check": False, "aggregates": 1, "events": 2, "drifted": 1, "left": 0}
+    counts = {"check": False, "aggregates": 1, "events": 2, "drifted": 1, "left": 0, "resumed": False}
     lines = [json.loads(line) for line in out.getvalue().splitlines()]
     assert lines[0] == {"model": "samples.Wallet", "stream_key": str(wallet.pk), **event, **repaired}
-    assert lines[1] == {"model": "samples.Wallet", **counts}
+    run = RebuildRun.objects.get(model="samples.wallet")
+    assert lines[1] == {"model": "samples.Wallet", **counts, "started_at": run.started_at.isoformat()}
     assert (lines[2]["stream_key"], lines[2]["problem"], lines[2]["left"]) == ("1", "unknown", True)
     assert lines[3]["left"] == 1
 

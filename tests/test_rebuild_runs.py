@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from datetime import datetime, timedelta
+from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
-from django.db import models
+from django.core.management import CommandError, call_command
+from django.db import models, transaction
 from django.db.models import F
 
 from eventsourcing_app.aggregates.rebuild import runs
@@ -46,6 +49,25 @@ def test_a_run_that_was_stopped_goes_on_and_counts_everything(interrupted: list[
     assert run_rebuild(Wallet, check=True, ears=Ears(note=notes.append)) == runs.Counts(10, 20)
     assert len(notes) == 1
     assert run_rebuild(Wallet, check=True) == runs.Counts(10, 20, 1, 1), "a finished one begins anew"
+
+
+def test_the_answer_of_a_run_that_was_gone_on_with_says_since_when_it_holds(interrupted: list[Wallet]) -> None:
+    behind_it(interrupted)
+    began = RebuildRun.objects.get().started_at
+    text, lines = StringIO(), StringIO()
+    with transaction.atomic():
+        call_command("rebuild", "samples.Wallet", "--check", "--no-progress", stdout=text)
+        transaction.set_rollback(True)
+    assert f"0 differ, as of {began:%Y-%m-%d %H:%M:%S} UTC" in text.getvalue()
+    call_command("rebuild", "samples.Wallet", "--check", "--json", stdout=lines)
+    told = json.loads(lines.getvalue())
+    assert (told["drifted"], told["started_at"], told["resumed"]) == (0, began.isoformat(), True)
+    found = StringIO()
+    with pytest.raises(CommandError, match="1 differ, 1 not repaired"):
+        call_command("rebuild", "samples.Wallet", "--check", "--json", stdout=found)
+    told = json.loads(found.getvalue().splitlines()[-1])
+    assert (told["drifted"], told["resumed"]) == (1, False)
+    assert datetime.fromisoformat(told["started_at"]) > began
 
 
 def test_what_was_found_before_it_was_stopped_is_told_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:

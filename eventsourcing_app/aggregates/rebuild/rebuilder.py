@@ -25,6 +25,7 @@ from eventsourcing_app.log.connection import log_connection
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -54,6 +55,8 @@ class Ears:
 
     found: Callable[[runs.Finding], None] = lambda _finding: None
     """A row that differed, once its part is finished."""
+    began: Callable[[datetime, bool], None] = lambda _moment, _resumed: None
+    """When the run began, and whether that was before this call: its first rows were compared then, not now."""
     progress: Callable[[Progress], None] = lambda _progress: None
     note: Callable[[str], None] = lambda _text: None
     """Something that an operator may want to know."""
@@ -115,6 +118,7 @@ def run_rebuild(
     """
     with exclusive(model._meta.label_lower):
         run, gone_on = runs.begin(model, check=check, restart=restart)
+        ears.began(run.started_at, gone_on)
         work = _resumed(run, model) if gone_on else _Work(run, model, Progress())
         if gone_on:
             ears.note(f"Going on with the rebuild that was begun at {run.started_at:%Y-%m-%d %H:%M:%S %Z}.")

@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
 
 from eventsourcing_app.aggregates.rebuild.rebuild import Rebuilt, Stopped, check_sample
 from eventsourcing_app.aggregates.rebuild.rebuilder import Ears, Progress, run_rebuild
@@ -18,6 +19,7 @@ from eventsourcing_app.management.stopping import stoppable
 
 if TYPE_CHECKING:
     from argparse import ArgumentParser
+    from datetime import datetime
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -91,6 +93,7 @@ class Command(BaseCommand):
         shown = _Shown(self, label) if self._shown else None
         ears = Ears(
             found=lambda finding: self._tell(label, finding),
+            began=self._begin,
             progress=shown.show if shown else lambda _progress: None,
             note=self._note,
         )
@@ -106,6 +109,7 @@ class Command(BaseCommand):
 
     def _sample(self, model: type[EventSourcedModel], sample: dict[str, Any]) -> Counts | None:
         seen, drifted = Rebuilt(), 0
+        self._begin(timezone.now(), resumed=False)
         try:
             for drift in check_sample(model, seen=seen, stop=self._stop, **sample):
                 drifted += 1
@@ -113,6 +117,10 @@ class Command(BaseCommand):
         except Stopped:
             return None
         return Counts(seen.aggregates, seen.events, drifted, drifted)
+
+    def _begin(self, moment: datetime, resumed: bool) -> None:
+        """Take note of since when the comparison holds, to say it with the counts."""
+        self._began, self._resumed = moment, resumed
 
     def _note(self, text: str) -> None:
         if self._shown:
@@ -127,8 +135,11 @@ class Command(BaseCommand):
     def _summarise(self, model: type[EventSourcedModel], counts: Counts) -> list[str]:
         label = model._meta.label
         found = f"{label}: {counts.aggregates} aggregates, {counts.events} events: {counts.drifted} differ"
+        if self._resumed:
+            found += f", as of {self._began:%Y-%m-%d %H:%M:%S %Z}, when the run that this went on with was begun"
         if self._json:
-            self.stdout.write(json.dumps({"model": label, "check": self._check, **counts._asdict()}))
+            since = {"started_at": self._began.isoformat(), "resumed": self._resumed}
+            self.stdout.write(json.dumps({"model": label, "check": self._check, **counts._asdict(), **since}))
         if counts.left:
             return [f"{found}, {counts.left} not repaired."]
         if not self._json:
