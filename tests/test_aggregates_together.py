@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -13,6 +14,7 @@ from eventsourcing_app import CommandRejected
 from eventsourcing_app.exceptions import ConcurrencyError, NothingRecorded, SpentInstance, UnrecordedChange
 from eventsourcing_app.models import StoredEvent
 from tests.samples.factories import WAIT, beside, failing, held_elsewhere, list_book, open_wallet, types
+from tests.samples.habits import Fleet, Ship
 from tests.samples.models import Book, Counter, Wallet
 
 pytestmark = pytest.mark.django_db
@@ -230,6 +232,27 @@ def test_save_all_saves_new_and_old_together() -> None:
     for wallet in (new, book, old):
         assert wallet.position == wallet.history().get(version=wallet.version).position
     Wallet.objects.save_all([])
+
+
+def test_save_all_refuses_what_is_of_another_model() -> None:
+    wallet, book = open_wallet(), list_book()
+    wallet.add(Decimal(1))
+    book.rename(title="Emma again")
+    for manager in (Wallet.objects, Book.objects):
+        mixed: Any = manager
+        with pytest.raises(TypeError, match=r"instances of samples\.(Book|Wallet), whose rows it would not lock"):
+            mixed.save_all([wallet, book])
+    Wallet.objects.save_all([wallet])
+    Book.objects.save_all([book])
+    assert (wallet.version, book.version) == (2, 2), "what was refused is not spent"
+
+
+def test_save_all_takes_a_proxy_for_its_model() -> None:
+    ship, fleet = Ship(), Fleet()
+    ship.begin(name="Vasa")
+    fleet.begin(name="Mary Rose")
+    Ship.objects.save_all([ship, fleet])
+    assert Ship.objects.count() == 2
 
 
 def test_save_all_is_all_or_nothing() -> None:

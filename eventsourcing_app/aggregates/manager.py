@@ -117,10 +117,18 @@ class EventSourcedManager(models.Manager[M]):
     def save_all(self, instances: Sequence[M]) -> None:
         """Save many aggregates in one transaction, all or nothing: rows are locked in the order of their keys.
 
-        Raises what ``save()`` raises, and ``ValueError`` if an aggregate comes twice.
+        Raises what ``save()`` raises, ``ValueError`` if an aggregate comes twice, and ``TypeError`` for one of another
+        model.
         """
         if not instances:
             return
+        mine = self.model._meta.concrete_model
+        others = {each._meta.label for each in instances if each._meta.concrete_model is not mine}
+        if others:
+            raise TypeError(
+                f"{self.model.__name__}.objects.save_all() was given instances of {', '.join(sorted(others))}, whose "
+                "rows it would not lock. Save those by their own manager, both in one transaction or @flow."
+            )
         existing = [instance for instance in instances if not instance._state.adding]
         if len({id(instance) if instance.pk is None else instance.pk for instance in instances}) != len(instances):
             raise ValueError(
