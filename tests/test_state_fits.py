@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from django.db import models
+from django.test.utils import isolate_apps
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.models import StoredEvent
+from eventsourcing_app.aggregates.saving.fit import require_fit
+from eventsourcing_app.models import EventSourcedModel, StoredEvent
 from tests.samples.factories import rebuild
 from tests.samples.models import Book, Counter, Wallet
 
@@ -23,6 +27,22 @@ def test_an_amount_that_the_column_cannot_hold_is_refused(amount: str) -> None:
     assert refused.value.code == "does_not_fit"
     assert StoredEvent.objects.count() == 2
     assert not list(rebuild(Wallet, check=True))
+
+
+@isolate_apps("tests.samples")
+def test_a_decimal_column_without_limits_takes_any_finite_number() -> None:
+    body = {
+        "__module__": __name__,
+        "Meta": type("Meta", (), {"app_label": "samples"}),
+        "stream_type": "checks.decimals",
+        "amount": models.DecimalField(default=0),
+    }
+    own: Any = type("OfDecimals", (EventSourcedModel,), body)
+    for amount in (Decimal("0.125"), Decimal("1E+20"), Decimal("12345.678901"), 7):
+        require_fit(own(amount=amount))
+    for no_number in (Decimal("NaN"), Decimal("Infinity"), True, 1.5):
+        with pytest.raises(CommandRejected, match="amount takes finite numbers"):
+            require_fit(own(amount=no_number))
 
 
 def test_zeros_behind_the_last_decimal_place_fit() -> None:

@@ -54,7 +54,9 @@ def _prepared(field: models.Field[Any, Any], fits: Callable[[Any], bool]) -> Cal
 def _of(field: models.Field[Any, Any]) -> Iterator[_Check]:
     name = field.attname
     if isinstance(field, models.DecimalField):
-        yield name, _decimal(field), f"{field.max_digits} digits, {field.decimal_places} of them decimals"
+        limited = field.max_digits is not None and field.decimal_places is not None
+        limit = f"{field.max_digits} digits, {field.decimal_places} of them decimals" if limited else "finite numbers"
+        yield name, _decimal(field), limit
     elif isinstance(field, models.IntegerField):
         limits = BaseDatabaseOperations.integer_field_ranges.get(field.get_internal_type())
         if limits is not None:  # a custom field may have a column of its own
@@ -78,8 +80,10 @@ def _integer(least: int, most: int) -> Callable[[Any], bool]:
 
 
 def _decimal(field: models.DecimalField[Any, Any]) -> Callable[[Any], bool]:
-    places = field.decimal_places or 0
-    too_large = Decimal(10) ** ((field.max_digits or 0) - places)
+    digits, places = field.max_digits, field.decimal_places
+    if digits is None or places is None:  # Django 6.1 leaves both to PostgreSQL, which then holds any number
+        return _any_decimal
+    too_large = Decimal(10) ** (digits - places)
 
     def fits(value: Any) -> bool:
         if not isinstance(value, Decimal | int) or isinstance(value, bool):
@@ -91,6 +95,10 @@ def _decimal(field: models.DecimalField[Any, Any]) -> Callable[[Any], bool]:
         return exponent >= -places or number == round(number, places)  # type: ignore[operator]
 
     return fits
+
+
+def _any_decimal(value: Any) -> bool:
+    return isinstance(value, Decimal | int) and not isinstance(value, bool) and Decimal(value).is_finite()
 
 
 def _finite(value: Any) -> bool:
