@@ -40,6 +40,7 @@ class WalletViewSet(EventSourcedViewSet):
 
 class CounterViewSet(EventSourcedViewSet):
     model = Counter
+    commands = ("begin", "count")
 
 
 class BookViewSet(EventSourcedViewSet):

@@ -154,6 +154,7 @@ def assert_all_told_once(scene: Scene) -> None:
 def test_every_aggregate_is_gone_through_once(scene: Scene, processes: int) -> None:
     assert scene.start("--check", "--processes", str(processes)).wait(90) == 0
     assert scene.folded() == Counter(OWNERS)
+    run = RebuildRun.objects.get()
     assert scene.told() == [
         {
             "model": "samples.Wallet",
@@ -162,10 +163,12 @@ def test_every_aggregate_is_gone_through_once(scene: Scene, processes: int) -> N
             "events": 2 * WALLETS,
             "drifted": 0,
             "left": 0,
+            "started_at": run.started_at.isoformat(),
+            "resumed": False,
         }
     ]
     assert not RebuildPart.objects.exists()
-    assert RebuildRun.objects.get().finished_at is not None
+    assert run.finished_at is not None
 
 
 @pytest.mark.parametrize("check", [True, False])

@@ -76,10 +76,10 @@ def write(instances: Sequence[EventSourcedModel], *, repeatable: bool = False) -
 
 def _whole(instances: Sequence[EventSourcedModel]) -> AbstractContextManager[Any]:
     """A transaction if several statements or receivers of signals are part of the write: all are stored, or none."""
-    if _takes_long(instances) or any(
-        post_save.has_listeners(type(instance)) or removes_row(instance) for instance in instances
-    ):
+    if any(post_save.has_listeners(type(instance)) or removes_row(instance) for instance in instances):
         return transaction.atomic(using=conf.DATABASE, savepoint=False)
+    if _takes_long(instances) and not log_connection().in_atomic_block:  # a lost race shall not break an outer one
+        return transaction.atomic(using=conf.DATABASE)
     return nullcontext()
 
 
