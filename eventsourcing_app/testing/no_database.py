@@ -11,8 +11,8 @@ from django.db import connections
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WAYS_IN = ("connect", "temporary_connection", "cursor", "chunked_cursor")
-"""The methods of a connection that Django's ``SimpleTestCase`` closes, too."""
+_WAYS_IN = ("connect", "temporary_connection", "cursor", "chunked_cursor", "make_cursor")
+"""The methods of a connection that Django's ``SimpleTestCase`` closes, too, and that of prepared statements."""
 
 
 @contextmanager
