@@ -60,7 +60,8 @@ class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""
 
     def __getattr__(self, name: str) -> object:
-        given = getattr(settings, "EVENTSOURCING", {})
+        # Settings keep what was asked for once in their own dict, and forget it when it changes: this look costs less.
+        given = vars(settings).get("EVENTSOURCING") or getattr(settings, "EVENTSOURCING", {})
         if isinstance(given, dict) and name in given:
             return given[name]
         return getattr(_DEFAULTS, name)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import models
 from django.db.models import sql
 
-from eventsourcing_app.aggregates.recording import history_fields
+from eventsourcing_app.aggregates.recording import history_fields, outside_fields
 from eventsourcing_app.log.append import CompiledWrite, StateWrite
 from eventsourcing_app.log.connection import log_connection, prepared_cursor
 
@@ -50,7 +50,8 @@ def update(connection: BaseDatabaseWrapper, instance: EventSourcedModel, loaded:
     fields = _fields(instance)
     if not are_plain(fields, instance):
         return _compiled(connection, instance, loaded, fields)
-    return StateWrite(_one(type(instance), fields), _params(connection, instance, loaded, fields))
+    columns = tuple([field.attname for field in fields])
+    return StateWrite(_one(type(instance), columns), _params(connection, instance, loaded, fields))
 
 
 def update_many(
@@ -117,9 +118,13 @@ def _params(
 
 
 @cache
-def _one(model: type[models.Model], fields: tuple[_Field, ...]) -> str:
-    """One text for every save, so that neither Django nor the server has to work it out again."""
+def _one(model: type[models.Model], names: tuple[str, ...]) -> str:
+    """One text for every save, so that neither Django nor the server has to work it out again.
+
+    By names, because fields are compared in Python, each time, and texts are not.
+    """
     quote = log_connection().ops.quote_name
+    fields = [field for name in names for field in model._meta.concrete_fields if field.attname == name]
     assignments = ", ".join(f"{quote(_column(field))} = %s" for field in fields)
     same = " AND ".join(f"{quote(_column(field))} = %s" for field in _identity(model))
     return f"UPDATE {quote(model._meta.db_table)} SET {assignments} WHERE {same}"
@@ -156,14 +161,22 @@ def _column(field: _Field) -> str:
 
 
 def are_plain(fields: Sequence[_Field], instance: EventSourcedModel) -> bool:
-    """Whether the SQL to write each of them is just a parameter."""
-    values = instance.__dict__
-    return not any(
-        hasattr(field, "get_placeholder")
-        or hasattr(field, "get_placeholder_sql")
-        or hasattr(values.get(field.attname), "resolve_expression")
-        for field in fields
-    )
+    """Whether the SQL to write each of them is just a parameter; only columns without history take expressions."""
+    values, special = instance.__dict__, _with_own_sql(type(instance))
+    if special and any(field.attname in special for field in fields):
+        return False
+    outside = outside_fields(type(instance))
+    return not any(hasattr(values.get(field.attname), "resolve_expression") for field in outside)
+
+
+@cache
+def _with_own_sql(model: type[models.Model]) -> frozenset[str]:
+    found = [
+        field
+        for field in model._meta.concrete_fields
+        if hasattr(field, "get_placeholder") or hasattr(field, "get_placeholder_sql")
+    ]
+    return frozenset(field.attname for field in found)
 
 
 def _compiled(
