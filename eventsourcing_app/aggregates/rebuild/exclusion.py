@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+
+_LOOKS, _PAUSE = 25, 0.2
+"""How often it is looked whether the lock is free, and the seconds in between."""
 
 
 @contextmanager
@@ -44,10 +48,14 @@ def _by_advisory_lock(connection: BaseDatabaseWrapper, label: str) -> Iterator[N
         cursor.execute("SELECT current_schema()")
         name = f"eventsourcing_app rebuild {cursor.fetchone()[0]} {label}"
         number = int.from_bytes(sha256(name.encode()).digest()[:8], signed=True)
-        cursor.execute(f"SELECT {kind}(%s)", [number])
-        (taken,) = cursor.fetchone()
-    if not taken:
-        raise _refused(label)
+        # The server takes a moment to notice that a process was killed, which had the lock.
+        for last in (*[False] * (0 if connection.in_atomic_block else _LOOKS), True):
+            cursor.execute(f"SELECT {kind}(%s)", [number])
+            if cursor.fetchone() == (True,):
+                break
+            if last:
+                raise _refused(label)
+            time.sleep(_PAUSE)
     try:
         yield
     finally:
