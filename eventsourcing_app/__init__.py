@@ -10,8 +10,8 @@ from eventsourcing_app.events.declare import event
 from eventsourcing_app.exceptions import CommandRejected
 from eventsourcing_app.log.recorded import RecordedEvent
 from eventsourcing_app.projections.base import Projection
+from eventsourcing_app.subscriptions.declare import handles, subscriber
 from eventsourcing_app.subscriptions.publish import publish
-from eventsourcing_app.subscriptions.registry import handles, subscriber
 
 __version__ = "0.1.0"
 

@@ -40,11 +40,29 @@ class Settings:
     DISPATCHER: Literal["django_q", "sync", "none"] = "django_q"
     """Who is woken after a commit: a django-q2 task, this process itself (tests), or nobody (``run_subscriptions``)."""
 
-    LEASE_SECONDS: float = 60.0
-    """How long a worker may go without a sign of life before another one takes over its subscription."""
+    DRAIN_TASKS: int = 2
+    """How many drain tasks may be on the queue of django-q2, or running, at a time: no more than it has workers."""
+
+    LEASE_SECONDS: float = 20.0
+    """How long a worker may go without a sign of life before another one takes over what it had claimed."""
+
+    HANDLER_SECONDS: float = 60.0
+    """How long one call of a handler may take before ``run_subscriptions`` takes its process for hung and kills it."""
 
     RETRY_SECONDS: tuple[float, float] = (1.0, 300.0)
-    """First and longest wait before a failed handler is tried again; doubled each time, with full jitter."""
+    """First and longest wait before a failed event is tried again; doubled each time, with full jitter."""
+
+    MAX_ATTEMPTS: int = 8
+    """How often a subscription tries an event before it is dead, unless the subscription says otherwise."""
+
+    MAX_PARKED_STREAMS: int = 1_000
+    """How many streams a subscription may have parked before it halts: then it is the handler that fails."""
+
+    MAX_PARKED_EVENTS: int = 10_000
+    """How many events a subscription may have parked, those that wait behind others included, before it halts."""
+
+    MAX_CAUSATION_DEPTH: int = 32
+    """How long a chain of events may become of which each was caused by a subscriber that handled the one before."""
 
     RECEIPT_DAYS: int | None = None
     """How old receipts of idempotency keys become before ``expire_receipts`` deletes them; ``None`` keeps them."""

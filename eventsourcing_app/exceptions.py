@@ -12,6 +12,13 @@
     ├── NotAdopted                 (RuntimeError)       the row is older than its history, which has not begun yet
     ├── AdoptionRefused            (ValueError)         a row would not be what its opening event says
     ├── ReactionRefused            (RuntimeError)       a handler did what its kind of handler may not do
+    │   └── CausationTooDeep                            reactions to reactions to reactions: a loop, it seems
+    ├── HandlerError               (Exception)          what a handler raises to say how its failure is to be taken
+    │   ├── Permanent                                   trying again is of no use
+    │   └── RetryLater                                  not now; try again after a while
+    ├── OperationRefused           (ValueError)         an operator asked for what cannot be done
+    │   └── NoSuchSubscription     (LookupError)        the database knows no subscription of that name
+    ├── NotCaughtUp                (TimeoutError)       a subscription did not reach a position in time
     ├── EventRefused               (ValueError)         a payload that cannot be stored and read back as it is
     ├── MetadataRefused            (ValueError)         context that cannot or must not be stored
     ├── EventUnreadable            (ValueError)         a stored event that this code cannot read
@@ -158,6 +165,48 @@ class AdoptionRefused(EventSourcingError, ValueError):
 
 class ReactionRefused(EventSourcingError, RuntimeError):
     """A projection tried to append, or a subscriber wrote in a way that could not be repeated safely."""
+
+
+class CausationTooDeep(ReactionRefused):
+    """An event would be the last of too long a chain of events that subscribers caused: they react to one another."""
+
+
+class HandlerError(EventSourcingError):
+    """What a handler raises to say how its failure is to be taken; any other exception is retried with backoff."""
+
+
+class Permanent(HandlerError):
+    """Trying again is of no use: the event is dead for this subscription at once, until an operator says otherwise."""
+
+
+class RetryLater(HandlerError):
+    """It cannot be done yet: try this event again ``after`` so many seconds. Uses up no attempt."""
+
+    def __init__(self, message: str = "", *, after: float) -> None:
+        self.after = after
+        super().__init__(message or f"Not yet; again after {after:g} seconds.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_rebuild, (type(self), (str(self),), {"after": self.after}))
+
+
+class OperationRefused(EventSourcingError, ValueError):
+    """An operator asked for what cannot be done to a subscription as it is."""
+
+
+class NoSuchSubscription(OperationRefused, LookupError):
+    """The database knows no subscription of that name."""
+
+
+class NotCaughtUp(EventSourcingError, TimeoutError):
+    """A subscription did not reach a position in time. ``position`` was waited for; ``waiting`` says who is behind."""
+
+    def __init__(self, position: int, waiting: Iterable[str]) -> None:
+        self.position, self.waiting = position, tuple(waiting)
+        super().__init__(f"#{position} has not been reached in time by {', '.join(self.waiting)}.")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (type(self), (self.position, self.waiting))
 
 
 class EventRefused(EventSourcingError, ValueError):

@@ -11,7 +11,7 @@ from eventsourcing_app.aggregates.rebuild import records as _of_rebuilds  # noqa
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
 from eventsourcing_app.aggregates.records import StoredReceipt, StoredSnapshot
 from eventsourcing_app.log.records import SettledPosition, StoredEvent
-from eventsourcing_app.subscriptions.records import Segment, Subscription, Wake
+from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription, Wake
 
 __all__ = [
     "AsOf",
@@ -21,6 +21,7 @@ __all__ = [
     "EventSourcedModel",
     "EventSourcedQuerySet",
     "FlowReceipt",
+    "ParkedEvent",
     "Receipt",
     "Segment",
     "SettledPosition",

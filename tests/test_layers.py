@@ -21,7 +21,7 @@ PACKAGE = "eventsourcing_app"
 
 # From top to bottom. Modules of one layer may import each other.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("exceptions", "conf", "identifiers", "denied", "context", "signals"),
+    ("exceptions", "conf", "identifiers", "denied", "context", "signals", "failpoints"),
     ("events",),
     ("operations",),
     ("log",),

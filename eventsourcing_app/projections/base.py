@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from eventsourcing_app.subscriptions.registry import Definition, Start, registry
+from eventsourcing_app.subscriptions.registry import Definition, registry
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+
+    from eventsourcing_app.subscriptions.registry import OnFailure, Start
 
 
 class Projection:
     """Base of projections. A subclass has a ``name`` and methods marked with ``@handles``.
 
     Handlers run in the transaction that moves the checkpoint, in the order of each stream; they write only to the
-    database of the log, and do not append. A subclass without a ``name`` is a base of others.
+    database of the log, and do not append. A subclass without a ``name`` is a base of others. The other attributes are
+    those of ``@subscriber``.
     """
 
     name: ClassVar[str] = ""
     """Key of its checkpoint: it never changes."""
+    models: ClassVar[tuple[type[Model], ...]] = ()
+    """Its read models: the tables that it alone writes, which ``rebuild_projection`` builds again."""
     start: ClassVar[Start] = "beginning"
     """Where it begins when the database sees it first."""
+    segments: ClassVar[int] = 1
+    """Into how many shares it is divided; with more than one its handlers run side by side for different streams."""
+    rate: ClassVar[str] = ""
+    burst: ClassVar[int | None] = None
+    on_failure: ClassVar[OnFailure] = "park"
+    max_attempts: ClassVar[int | None] = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if not vars(cls).get("name"):
             return
         projection = cls()
-        handlers: dict[type, tuple[Any, ...]] = {}
+        handlers: dict[type | str, tuple[Any, ...]] = {}
         for base in cls.__mro__:
             for name, attribute in vars(base).items():
                 method = getattr(projection, name) if hasattr(attribute, "__handles__") else None
@@ -39,5 +53,10 @@ class Projection:
                 handlers=handlers,
                 transactional=True,
                 start=cls.start,
+                segments=cls.segments,
+                rate=cls.rate,
+                burst=cls.burst,
+                on_failure=cls.on_failure,
+                max_attempts=cls.max_attempts,
             )
         )

@@ -1,4 +1,4 @@
-"""Who reacts to what: ``@subscriber``, ``@handles``, and the registry of subscriptions by name.
+"""What this process reacts to: ``Definition``, and the registry of subscriptions by name.
 
 A name is the key of a durable checkpoint, so it is given explicitly and never changes.
 """
@@ -6,51 +6,128 @@ A name is the key of a durable checkpoint, so it is given explicitly and never c
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.core.exceptions import ImproperlyConfigured
 
-from eventsourcing_app.aggregates.declare import require_plain
-from eventsourcing_app.events.declare import declaration_of
+from eventsourcing_app.events import topics
 from eventsourcing_app.events.registry import registry as events
+from eventsourcing_app.subscriptions.rates import Rate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from eventsourcing_app.log.recorded import RecordedEvent
-
 Start = Literal["beginning", "now"] | int
-F = TypeVar("F", bound="Callable[[Any, RecordedEvent], object]")
-M = TypeVar("M", bound="Callable[[Any, Any, RecordedEvent], object]")
+OnFailure = Literal["park", "halt"]
 
 _MAX_NAME = 120
+_MAX_SEGMENTS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
-    """A subscription as the code defines it."""
+    """A subscription as the code defines it. Raises ``ImproperlyConfigured`` for one that cannot be."""
 
     name: str
-    kind: Literal["projection", "subscriber"]
+    kind: Literal["projection", "subscriber", "rebuild"]
     place: str
     """Where it is defined, as text."""
-    handlers: Mapping[type, tuple[Callable[..., Any], ...]] = field(repr=False)
-    """For each event class, what is called with the event and its ``RecordedEvent``."""
+    handlers: Mapping[type | str, tuple[Callable[..., Any], ...]] = field(repr=False)
+    """For each event class or pattern of topics, what is called with the event and its ``RecordedEvent``."""
     transactional: bool
     """Whether handlers run in the transaction that moves the checkpoint: exactly once, in this database only."""
     start: Start = "beginning"
     """Where a subscription begins that the database does not know yet."""
+    segments: int = 1
+    """Into how many shares it is divided that workers handle in parallel; fixed once the database knows it."""
+    rate: str = ""
+    """How many events it may handle in a time, such as ``"50/s"``; empty: as many as come."""
+    burst: int | None = None
+    on_failure: OnFailure = "park"
+    """What becomes of an event that fails: it is parked with its stream, or the whole subscription stops at it."""
+    max_attempts: int | None = None
+    """How often an event is tried; ``None``: as the setting ``MAX_ATTEMPTS`` says."""
+    batch: int = 0
+    """0: a handler gets one event at a time. Else a list of ``(event, recorded)``, this long at most."""
+    handler: str = ""
+    """Path of its handler, if it was subscribed at run time."""
+    _matching: dict[str, tuple[Callable[..., Any], ...]] = field(default_factory=dict, repr=False, compare=False)
 
-    @property
+    def __post_init__(self) -> None:
+        where = f"Subscription {self.name!r} ({self.place})"
+        for wrong, why in self._rules():
+            if wrong:
+                raise ImproperlyConfigured(f"{where} {why}")
+        if self.rate:
+            Rate.parse(self.rate, self.burst)
+        for what in self.handlers:
+            if isinstance(what, str):
+                topics.check_pattern(what)
+
+    def _rules(self) -> tuple[tuple[bool, str], ...]:
+        start, most = self.start, self.max_attempts
+        named = bool(self.name) and len(self.name) <= _MAX_NAME and self.name.isprintable()
+        return (
+            (not named, f"needs a name of 1 to {_MAX_NAME} printable characters."),
+            (not self.handlers, "names no event to react to."),
+            (
+                start not in ("beginning", "now") and not _is_whole(start, 0),
+                f"starts at {start!r}: it may be 'beginning', 'now' or a position.",
+            ),
+            (
+                not _is_whole(self.segments, 1) or self.segments > _MAX_SEGMENTS,
+                f"has {self.segments!r} segments: it may have 1 to {_MAX_SEGMENTS}.",
+            ),
+            (self.on_failure not in ("park", "halt"), f"has on_failure={self.on_failure!r}: it is 'park' or 'halt'."),
+            (
+                self.on_failure == "halt" and self.segments != 1,
+                f"halts on failure, to keep the order across streams, but has {self.segments} segments, which go their "
+                "own ways. Give it one segment, or on_failure='park'.",
+            ),
+            (most is not None and not _is_whole(most, 1), f"has max_attempts={most!r}: it is 1 or more."),
+            (not _is_whole(self.batch, 0), f"has batch={self.batch!r}: it is the longest list that its handler takes."),
+            (self.burst is not None and not self.rate, "has a burst, but no rate."),
+        )
+
+    @cached_property
     def types(self) -> frozenset[str]:
-        """The wire names it reacts to, older names included."""
-        return frozenset(name for cls in self.handlers for name in events.names_of(cls))
+        """The wire names it reacts to, older names included, and its patterns."""
+        named = (events.names_of(what) if isinstance(what, type) else (what,) for what in self.handlers)
+        return frozenset(name for names in named for name in names)
 
     @property
+    def has_patterns(self) -> bool:
+        """Whether it reacts to patterns of topics."""
+        return any(isinstance(what, str) for what in self.handlers)
+
+    @cached_property
     def fingerprint(self) -> str:
         """Tells this definition from another of the same name."""
         return sha256("\n".join((self.name, *sorted(self.types))).encode()).hexdigest()
+
+    def handlers_of(self, type_: str) -> tuple[Callable[..., Any], ...]:
+        """Return what is called for events of this wire name; empty if it does not react to them."""
+        found = self._matching.get(type_)
+        if found is None:
+            # A pattern names an event by any of its names: by that of today it is known to who writes the pattern.
+            declaration = None if type_ in events.ambiguous else events.find(type_)
+            names = (type_,) if declaration is None else declaration.names
+            each: dict[Callable[..., Any], None] = {}
+            for what, handlers in self.handlers.items():
+                if isinstance(what, str):
+                    wanted = any(topics.matches(what, name) for name in names)
+                else:
+                    wanted = type_ in events.names_of(what)
+                if wanted:
+                    each.update(dict.fromkeys(handlers))
+            found = self._matching[type_] = tuple(each)
+        return found
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return type(value) is int and value >= least
 
 
 class Registry:
@@ -65,16 +142,6 @@ class Registry:
         Raises ``ImproperlyConfigured`` if the name is taken: two subscriptions would move one checkpoint.
         """
         name = definition.name
-        if not name or len(name) > _MAX_NAME or not name.isprintable():
-            raise ImproperlyConfigured(f"A subscription needs a name of 1 to {_MAX_NAME} characters, not {name!r}.")
-        if not definition.handlers:
-            raise ImproperlyConfigured(f"Subscription {name!r} ({definition.place}) names no event to react to.")
-        start = definition.start
-        if start not in ("beginning", "now") and (type(start) is not int or start < 0):
-            raise ImproperlyConfigured(
-                f"Subscription {name!r} ({definition.place}) starts at {start!r}: it may be 'beginning', 'now' or a "
-                "position."
-            )
         taken = self._by_name.get(name)
         if taken is not None and taken.place != definition.place:
             raise ImproperlyConfigured(
@@ -98,45 +165,3 @@ class Registry:
 
 registry = Registry()
 """The one registry of this process."""
-
-
-def subscriber(name: str, *what: type, start: Start = "beginning", transactional: bool = False) -> Callable[[F], F]:
-    """Subscribe a function to event classes: ``def alert(event, recorded)``, called after the commit, at least once.
-
-    It runs outside any transaction, in the order of each stream, and is never called by a rebuild. Commands that it
-    runs by ``perform`` or ``publish`` are not repeated if it is. With ``transactional=True`` it runs in the transaction
-    that moves the checkpoint instead: exactly once, and it may write only to this database and not append.
-
-    ``start`` says where it begins when the database sees it first: ``"beginning"``, ``"now"``, or after a position.
-    """
-
-    def register(function: F) -> F:
-        require_plain(function)
-        for cls in what:
-            declaration_of(cls)
-        registry.add(
-            Definition(
-                name=name,
-                kind="subscriber",
-                place=f"{function.__module__}.{function.__qualname__}",
-                handlers=dict.fromkeys(what, (function,)),
-                transactional=transactional,
-                start=start,
-            )
-        )
-        return function
-
-    return register
-
-
-def handles(*what: type) -> Callable[[M], M]:
-    """Mark the method of a ``Projection`` that is called with events of these classes."""
-    for cls in what:
-        declaration_of(cls)
-
-    def mark(method: M) -> M:
-        require_plain(method)
-        method.__handles__ = what  # type: ignore[attr-defined]
-        return method
-
-    return mark
