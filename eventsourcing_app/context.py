@@ -44,6 +44,8 @@ MAX_ACTOR: Final = 150
 MAX_CORRELATION_ID: Final = 128
 MAX_METADATA_BYTES: Final = 16 * 1024
 """Largest metadata as JSON, all nested contexts together."""
+DEPTH: Final = "causation_depth"
+"""The key of the metadata that says how long the chain of events is that subscribers caused."""
 MAX_METADATA_DEPTH: Final = 8
 """Deepest nesting of metadata; the mapping of the keywords themselves is the first level."""
 
@@ -182,7 +184,9 @@ class Reaction:
 
     subscription: str
     event_id: UUID
-    kind: Literal["projection", "subscriber"]
+    kind: Literal["projection", "subscriber", "batch"]
+    depth: int = 1
+    """How many events stand before what it writes in a chain of those that subscribers caused."""
     # Shared by the copies of threads and tasks on purpose: within one run no ordinal may be given twice.
     _ordinals: dict[tuple[str, str], Iterator[int]] = field(
         default_factory=lambda: defaultdict(lambda: count(1)), repr=False, compare=False

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from django.db import transaction
 
+from eventsourcing_app.conf import conf
 from eventsourcing_app.context import current, reacting
 from eventsourcing_app.events import canonical
-from eventsourcing_app.exceptions import EventRefused, LogUnsafe, ReactionRefused
+from eventsourcing_app.exceptions import CausationTooDeep, EventRefused, LogUnsafe, ReactionRefused
+from eventsourcing_app.failpoints import reach
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.log.clock import timestamp
 from eventsourcing_app.log.commits import CommitToken
@@ -98,6 +100,7 @@ def append(
         last = write(connection, rows, state)
     if last is None:
         return None
+    reach("append.inserted")
     position = last[events[-1].stream_type, events[-1].stream_key]
     for watch in watchers.get():
         watch([row[0] for row in rows])
@@ -122,6 +125,19 @@ def _check(connection: BaseDatabaseWrapper, events: Sequence[NewEvent], repeatab
             f"{reaction.subscription} is a projection (or a transactional subscriber) and tried to append "
             f"{events[0].type!r}: its transaction would hold back every reader of the log. Append from an ordinary "
             "@subscriber instead."
+        )
+    if reaction is not None and reaction.depth > conf.MAX_CAUSATION_DEPTH:
+        raise CausationTooDeep(
+            f"{reaction.subscription} tried to append {events[0].type!r} as number {reaction.depth} of a chain of "
+            "events, each of them caused by a subscriber that handled the one before: they react to one another, it "
+            "seems. Let one of them look whether there is anything left to do. If such long chains are meant, raise "
+            "EVENTSOURCING['MAX_CAUSATION_DEPTH']."
+        )
+    if reaction is not None and reaction.kind == "batch" and not repeatable:
+        raise ReactionRefused(
+            f"{reaction.subscription} handles lists of events and tried to append {events[0].type!r}: after a crash "
+            "the events come in other lists and the write would happen twice. Give the command a key of its own, such "
+            "as objects.once(str(recorded.event_id)), or handle one event at a time."
         )
     if reaction is not None and not repeatable:
         raise ReactionRefused(

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 from django.db import DatabaseError, transaction
 from django.dispatch import Signal
 
+from eventsourcing_app.failpoints import reach
 from eventsourcing_app.signals import events_appended
 
 if TYPE_CHECKING:
@@ -105,6 +106,7 @@ class CommitToken:
         if self.undone:
             return
         self.committed = True
+        reach("commit.wake")
         if not self._transaction.announced:
             self._transaction.announced = True
             log_grew.send_robust(sender=self._sender)

@@ -19,6 +19,23 @@ if TYPE_CHECKING:
 WINDOW = 500
 """Events fetched at a time: large enough to be fast, small enough to be decoded while still in the cache."""
 
+_TYPES = """
+WITH RECURSIVE found (type) AS (
+    SELECT min(type) FROM {log} UNION ALL
+    SELECT (SELECT min(type) FROM {log} l WHERE l.type > found.type) FROM found WHERE found.type IS NOT NULL
+) SELECT type FROM found WHERE type IS NOT NULL ORDER BY type
+"""
+_SHORT = """
+SELECT {columns} FROM (
+    SELECT *, sum({length}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - {length} AS before
+    FROM ({window}) AS read
+) AS measured WHERE before < {most} ORDER BY {order}
+"""
+_LENGTH = {
+    "postgresql": "(octet_length(data) + octet_length(metadata))",
+    "sqlite": "(length(CAST(data AS BLOB)) + length(CAST(metadata AS BLOB)))",
+}
+
 
 def read(
     *, after: int = 0, until: int | None = None, types: Collection[str] | None = None, window: int = WINDOW
@@ -37,9 +54,17 @@ def read(
 
 
 def read_window(
-    *, after: int, until: int | None = None, types: Collection[str] | None = None, limit: int = WINDOW
+    *,
+    after: int,
+    until: int | None = None,
+    types: Collection[str] | None = None,
+    limit: int = WINDOW,
+    max_bytes: int | None = None,
 ) -> list[RecordedEvent]:
-    """Return the first ``limit`` events above ``after``; the arguments are those of ``read``."""
+    """Return the first ``limit`` events above ``after``; the arguments are those of ``read``.
+
+    With ``max_bytes`` it may be fewer, but one at least: no more than it takes for their texts to be that long.
+    """
     if types is not None and not types:
         return []
     conditions, params = ["position > %s"], [after]
@@ -49,7 +74,15 @@ def read_window(
     if types is not None:
         conditions.append(f"type IN ({', '.join(['%s'] * len(types))})")
         params += sorted(types)  # type: ignore[arg-type]
-    return _fetch(conditions, params, "position", limit)
+    return _fetch(conditions, params, "position", limit, max_bytes)
+
+
+def types_in_log() -> list[str]:
+    """Return the wire name of every event in the log, in order. Costs one look into the index for each."""
+    log = log_connection().ops.quote_name(StoredEvent._meta.db_table)
+    with log_connection().cursor() as cursor:
+        cursor.execute(_TYPES.format(log=log))
+        return [name for (name,) in cursor.fetchall()]
 
 
 def read_by_id(event_ids: Sequence[UUID]) -> list[RecordedEvent]:
@@ -101,17 +134,25 @@ def _fetch_named(
     return _fetch_parts([part] * len(names), [each for name in names for each in (name, *params)], order, limit)
 
 
-def _fetch(conditions: list[str], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
-    return _fetch_parts([conditions], params, order, limit)
+def _fetch(
+    conditions: list[str], params: list[Any], order: str, limit: int, max_bytes: int | None = None
+) -> list[RecordedEvent]:
+    return _fetch_parts([conditions], params, order, limit, max_bytes)
 
 
-def _fetch_parts(parts: list[list[str]], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
+def _fetch_parts(
+    parts: list[list[str]], params: list[Any], order: str, limit: int, max_bytes: int | None = None
+) -> list[RecordedEvent]:
     connection = log_connection()
     end = f"ORDER BY {order} LIMIT {int(limit)}"
     windows = [f"{_select(connection)} WHERE {' AND '.join(conditions)} {end}" for conditions in parts]
     sql = windows[0]
     if len(windows) > 1:
         sql = f"{' UNION ALL '.join(f'SELECT * FROM ({each}) AS part' for each in windows)} {end}"
+    if max_bytes is not None:
+        # The limit stays inside: so the database looks at no more rows than it would without.
+        length = _LENGTH[connection.vendor]
+        sql = _SHORT.format(columns=", ".join(COLUMNS), length=length, window=sql, order=order, most=int(max_bytes))
     make = FROM_ROW[connection.vendor]
     with reading_cursor(connection) as cursor:
         cursor.execute(sql, params)
@@ -119,6 +160,6 @@ def _fetch_parts(parts: list[list[str]], params: list[Any], order: str, limit: i
 
 
 def _select(connection: BaseDatabaseWrapper) -> str:
-    text = "{}::text" if connection.vendor == "postgresql" else "{}"
+    text = "{0}::text AS {0}" if connection.vendor == "postgresql" else "{0}"
     columns = [text.format(name) if name in ("data", "metadata") else name for name in COLUMNS]
     return f"SELECT {', '.join(columns)} FROM {connection.ops.quote_name(StoredEvent._meta.db_table)}"

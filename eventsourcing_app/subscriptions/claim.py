@@ -1,247 +1,231 @@
 """Claims: whose turn a segment is, fenced by a token, so that a worker which was given up cannot move a checkpoint.
 
-A claim is committed before any handler runs, with the attempt already counted: a handler that kills its process is
-found by the claim it left behind.
+A claim is committed before any handler runs: a handler that kills its process is found by the claim it left behind.
+One statement claims several segments for a worker, and one gives them back with the checkpoints they have reached.
 """
 
 from __future__ import annotations
 
-import logging
-import random
+from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID, uuid4
+from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
-from django.db.models import DateTimeField, ExpressionWrapper, F, Q
+from django.db.models import DateTimeField, ExpressionWrapper
 from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.log.settled import last_position
+from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.subscriptions.moments import now
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Collection, Iterable, Sequence
+    from uuid import UUID
 
-    from eventsourcing_app.subscriptions.registry import Definition, Start
+    from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.models import QuerySet
 
-logger = logging.getLogger("eventsourcing_app.subscriptions")
+    from eventsourcing_app.subscriptions.look import Waiting
 
-_MAX_ERROR = 8_000
+# Found again under the lock: since the worker looked, another one may have been there, or an operator.
+_CLAIM = """
+UPDATE {segment} SET token = %s, claimed_until = {lease}, lost = (token IS NOT NULL), in_flight_from = checkpoint + 1,
+    in_flight_to = %s
+WHERE id IN (
+    SELECT s.id FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id
+    WHERE s.id IN ({ids}) AND b.status = 'active' AND b.fingerprint IN ({fingerprints})
+      AND (s.token IS NULL OR s.claimed_until < {now})
+      AND ((s.checkpoint < %s AND (s.retry_at IS NULL OR s.retry_at <= {now})) OR s.parked_due_at <= {now})
+    {lock}
+)
+"""
+_CLAIMED = """id, checkpoint, careful_until, lost, attempted_position, attempts, parked,
+    CASE WHEN retry_at IS NULL OR retry_at <= {now} THEN 1 ELSE 0 END,
+    CASE WHEN parked_due_at <= {now} THEN 1 ELSE 0 END
+"""
+_RELEASE = """
+UPDATE {segment} SET token = NULL, claimed_until = NULL, lost = {false}, in_flight_from = NULL, in_flight_to = NULL,
+    checkpoint = done.column2, slow = done.column3, served_at = {now}, retry_at = NULL, failed_position = NULL,
+    failed_at = NULL, last_error = '', attempts = 0, attempted_position = NULL
+FROM (VALUES {values}) AS done WHERE {segment}.id = done.column1 AND {segment}.token = %s
+"""
+_LEAVE = """
+UPDATE {segment} SET token = NULL, claimed_until = NULL, lost = {false}, in_flight_from = NULL, in_flight_to = NULL
+WHERE token = %s AND id IN ({ids})
+"""
+# Nobody is there, and nothing is for it: several at a time, each where it still is where it was seen.
+_PASS = """
+UPDATE {segment} SET checkpoint = %s WHERE id IN (
+    SELECT s.id FROM {segment} s JOIN (VALUES {values}) AS seen ON s.id = seen.column1 AND s.checkpoint = seen.column2
+    WHERE s.token IS NULL {lock}
+)
+"""
 
 
-class Claim(NamedTuple):
-    """A segment that this worker may handle, for a while."""
+@dataclass(slots=True)
+class Claim:
+    """A segment that this worker may handle for a while, and how far it has come with it."""
 
     segment: int
     subscription: str
+    number: int
+    segments: int
+    """How many segments the subscription has."""
     token: UUID
     checkpoint: int
     until: int
     """The settled position up to which to read."""
-    careful: bool
-    """One event at a time: something went wrong here before."""
-    abandoned: bool
+    careful_until: int
+    """Up to here one event at a time: something went wrong here before."""
+    lost: bool
     """Whether the worker that had it before died, perhaps of an event in its batch."""
+    attempted: int | None
+    """The one event that was tried last, if not in a batch."""
     attempts: int
+    parked: int
+    is_due: bool
+    """Whether it may go on from its checkpoint: it does not wait after a failure, or because of its rate."""
+    parked_is_due: bool
+    is_limited: bool
+    """Whether it has a rate."""
+    slow: bool = False
+    is_halted: bool = False
+    """Whether the subscription was halted in this turn."""
 
 
-def ensure(definitions: Sequence[Definition]) -> list[str]:
-    """Give each subscription its rows if it has none, and return the fingerprints of those that this code may handle.
-
-    The start of a new one is taken and stored in one step. One that is stored with events which this code does not
-    react to is left to the code that does: this may be the older one, and would move the checkpoint past them. Events
-    may be added without more ado; that some are taken away, ``migrate`` says (see ``define``).
-    """
-    stored = dict(Subscription.objects.using(conf.DATABASE).values_list("name", "types"))
-    mine = []
-    for definition in definitions:
-        known = stored.get(definition.name)
-        if known is None:
-            _create(definition)
-        elif missing := sorted(set(known) - definition.types):
-            _warn_once(definition.name, ", ".join(missing))
-            continue
-        elif len(known) < len(definition.types):
-            _store(definition)
-        mine.append(definition.fingerprint)
-    return mine
-
-
-@cache
-def _warn_once(name: str, missing: str) -> None:
-    logger.warning(
-        "%s is left to other code: it is stored as reacting to %s, to which this code does not react. If this code is "
-        "the newer one, run migrate.",
-        name,
-        missing,
+def claim(wanted: Sequence[Waiting], *, token: UUID, until: int) -> list[Claim]:
+    """Claim those of ``wanted`` that are still free and due, in the same order."""
+    connection = log_connection()
+    ids, prints = [each.segment for each in wanted], [*{each.fingerprint for each in wanted}]
+    sql = _CLAIM.format(
+        **_names(connection),
+        ids=_marks(ids),
+        fingerprints=_marks(prints),
+        lease=now(connection, plus=conf.LEASE_SECONDS),
+        now=now(connection),
+        lock="ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED" if connection.vendor == "postgresql" else "",
     )
+    columns, params = _CLAIMED.format(now=now(connection)), [_uuid(connection, token), until, *ids, *prints, until]
+    if connection.vendor == "postgresql":
+        rows = _fetch(connection, f"{sql} RETURNING {columns}", params)
+    else:
+        # Not by RETURNING: in SQLite 3.40 it takes a column that is null for one that is not.
+        with transaction.atomic(using=connection.alias), connection.cursor() as cursor:
+            cursor.execute(sql, params)
+            claimed = (
+                f"SELECT {columns} FROM {_names(connection)['segment']} WHERE token = %s AND id IN ({_marks(ids)})"
+            )
+            rows = _fetch(connection, claimed, [_uuid(connection, token), *ids])
+    return [_claim_of(each, rows[each.segment], token, until) for each in wanted if each.segment in rows]
 
 
-def waiting(fingerprints: Sequence[str], *, until: int) -> list[str]:
-    """Say of each subscription of this code that is behind ``until`` why it is."""
-    behind = Segment.objects.using(conf.DATABASE).filter(
-        subscription__fingerprint__in=fingerprints,
-        subscription__status=Subscription.Status.ACTIVE,
-        checkpoint__lt=until,
-    )
-    return [
-        f"{segment.subscription_id} waits at #{segment.checkpoint}"
-        + (f" until {segment.retry_at:%Y-%m-%d %H:%M:%S}Z" if segment.retry_at else "")
-        + (f": {segment.last_error.strip().splitlines()[-1]}" if segment.last_error.strip() else "")
-        for segment in behind.order_by("subscription", "number")
-    ]
+def _fetch(connection: BaseDatabaseWrapper, sql: str, params: Sequence[Any]) -> dict[int, Sequence[Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return {row[0]: row for row in cursor.fetchall()}
 
 
-def define(definitions: Sequence[Definition]) -> None:
-    """Store what this code says of its subscriptions. Called after ``migrate``: so a release takes over."""
-    stored = dict(Subscription.objects.using(conf.DATABASE).values_list("name", "fingerprint"))
-    for definition in definitions:
-        if definition.name not in stored:
-            _create(definition)
-        elif stored[definition.name] != definition.fingerprint:
-            _store(definition)
-
-
-def _store(definition: Definition) -> None:
-    rows = Subscription.objects.using(conf.DATABASE).filter(name=definition.name)
-    rows.update(types=sorted(definition.types), fingerprint=definition.fingerprint)
-
-
-def _position(start: Start) -> int:
-    if isinstance(start, int):
-        return start
-    return last_position() if start == "now" else 0
-
-
-def _create(definition: Definition) -> None:
-    after = _position(definition.start)
-    with transaction.atomic(using=conf.DATABASE):
-        # Several workers may see it first; the rows of one of them stay.
-        _, created = Subscription.objects.using(conf.DATABASE).get_or_create(
-            name=definition.name,
-            defaults={
-                "kind": definition.kind,
-                "types": sorted(definition.types),
-                "fingerprint": definition.fingerprint,
-                "started_after": after,
-            },
-        )
-        if created:
-            Segment.objects.using(conf.DATABASE).create(subscription_id=definition.name, checkpoint=after)
-
-
-def claim(fingerprints: Sequence[str], *, until: int, failed_before: datetime | None = None) -> Claim | None:
-    """Claim the segment that is behind ``until`` and longest unserved, if any is free and due.
-
-    One that has failed is due when its wait is over, or at once if it failed before ``failed_before``.
-    """
-    due = Q(retry_at=None) | Q(retry_at__lte=Now())
-    if failed_before is not None:
-        due |= Q(failed_at__lt=failed_before)
-    with transaction.atomic(using=conf.DATABASE):
-        segment = (
-            Segment.objects.using(conf.DATABASE)
-            .select_for_update(skip_locked=True, no_key=True, of=("self",))
-            .filter(checkpoint__lt=until, subscription__status=Subscription.Status.ACTIVE)
-            .filter(subscription__fingerprint__in=fingerprints)
-            .filter(due)
-            .filter(Q(token=None) | Q(claimed_until__lt=Now()))
-            .order_by(F("served_at").asc(nulls_first=True), "pk")
-            .first()
-        )
-        if segment is None:
-            return None
-        token = uuid4()
-        Segment.objects.using(conf.DATABASE).filter(pk=segment.pk).update(
-            token=token,
-            claimed_until=_lease(),
-            served_at=Now(),
-            in_flight_from=segment.checkpoint + 1,
-            in_flight_to=until,
-            attempts=segment.attempts + 1,
-        )
+def _claim_of(each: Waiting, row: Sequence[Any], token: UUID, until: int) -> Claim:
+    _, checkpoint, careful_until, lost, attempted, attempts, parked, is_due, parked_is_due = row
     return Claim(
-        segment=segment.pk,
-        subscription=segment.subscription_id,
+        segment=each.segment,
+        subscription=each.subscription,
+        number=each.number,
+        segments=each.segments,
         token=token,
-        checkpoint=segment.checkpoint,
+        checkpoint=checkpoint,
         until=until,
-        careful=segment.checkpoint < segment.careful_until,
-        abandoned=segment.token is not None,
-        attempts=segment.attempts + 1,
+        careful_until=careful_until,
+        lost=bool(lost),
+        attempted=attempted,
+        attempts=attempts,
+        parked=parked,
+        is_due=bool(is_due),
+        parked_is_due=bool(parked_is_due),
+        is_limited=each.is_limited,
     )
+
+
+def mine(claimed: Claim) -> QuerySet[Segment]:
+    """Return the claimed segment, as a query that finds nothing once the claim was given to another worker."""
+    return Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
 
 
 def hold(claimed: Claim) -> bool:
     """Lock the segment for the rest of the transaction; false if the claim was given to another worker."""
-    rows = Segment.objects.using(conf.DATABASE).select_for_update(no_key=True)
-    return rows.filter(pk=claimed.segment, token=claimed.token).first() is not None
+    return mine(claimed).select_for_update(no_key=True).first() is not None
 
 
-def renew(claimed: Claim) -> bool:
-    """Give a sign of life; false if the claim was given to another worker."""
-    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
-    return rows.update(claimed_until=_lease()) == 1
+def renew(token: UUID) -> bool:
+    """Give a sign of life for all that a worker has claimed; false if it has nothing any more."""
+    rows = Segment.objects.using(conf.DATABASE).filter(token=token)
+    return rows.update(claimed_until=from_now(conf.LEASE_SECONDS)) > 0
 
 
-def watch(claimed: Claim, *, until: int) -> bool:
-    """Keep the claim; from here to ``until`` events are handled one by one."""
-    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
-    return rows.update(careful_until=until) == 1
+def give_up(token: UUID) -> int:
+    """Say of a worker that it is dead: what it had claimed can be taken over at once. Returns how many segments."""
+    return Segment.objects.using(conf.DATABASE).filter(token=token).update(claimed_until=from_now(-1))
 
 
-def release(claimed: Claim, *, checkpoint: int) -> bool:
-    """Move the checkpoint and end the claim; false, and nothing is moved, if it was given to another worker."""
-    done: dict[str, Any] = {"checkpoint": checkpoint, "retry_at": None}
-    if checkpoint > claimed.checkpoint:
-        done |= {"attempts": 0, "failed_position": None, "last_error": "", "failed_at": None}
-    return _end(claimed, **done)
+def release(done: Iterable[Claim], *, token: UUID) -> None:
+    """Give segments back with the checkpoints that they have reached; those of another worker stay as they are."""
+    values = [(each.segment, each.checkpoint, each.slow) for each in done]
+    if values:
+        connection = log_connection()
+        sql = _RELEASE.format(**_names(connection), values=_typed(connection, values), now=now(connection))
+        with connection.cursor() as cursor:
+            cursor.execute(sql, [*(each for row in values for each in row), _uuid(connection, token)])
 
 
-def be_careful(claimed: Claim, *, until: int) -> bool:
-    """End the claim without progress; from here to ``until`` events are then handled one by one."""
-    return _end(claimed, careful_until=until, attempts=claimed.attempts - 1)
+def leave(claims: Collection[Claim], *, token: UUID) -> None:
+    """Give segments back that their turn did not come to; they are first in line as they were."""
+    if claims:
+        connection, ids = log_connection(), [each.segment for each in claims]
+        with connection.cursor() as cursor:
+            cursor.execute(_LEAVE.format(**_names(connection), ids=_marks(ids)), [_uuid(connection, token), *ids])
 
 
-def fail(claimed: Claim, *, checkpoint: int, position: int, error: str) -> bool:
-    """Move the checkpoint up to the failing event, and stop there until it is due again."""
-    attempts = claimed.attempts if checkpoint == claimed.checkpoint else 1
-    return _end(
-        claimed,
-        checkpoint=checkpoint,
-        attempts=attempts,
-        careful_until=position,
-        failed_position=position,
-        failed_at=Now(),
-        last_error=_storable(error[-_MAX_ERROR:]),
-        retry_at=_from_now(_backoff(attempts)),
-    )
+def pass_by(idle: Collection[Waiting], *, until: int) -> None:
+    """Move the checkpoints of segments for which nothing came, all of them by one statement."""
+    if not idle:
+        return
+    connection = log_connection()
+    values = [(each.segment, each.checkpoint) for each in idle]
+    lock = "ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED" if connection.vendor == "postgresql" else ""
+    sql = _PASS.format(**_names(connection), values=_typed(connection, values), lock=lock)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, [until, *(each for row in values for each in row)])
 
 
-def _end(claimed: Claim, **values: Any) -> bool:
-    ended = {"claimed_until": None, "in_flight_from": None, "in_flight_to": None}
-    rows = Segment.objects.using(conf.DATABASE).filter(pk=claimed.segment, token=claimed.token)
-    return rows.update(token=None, **ended, **values) == 1
+def end(claimed: Claim, **values: Any) -> bool:
+    """End one claim with other values than its progress; false if it was given to another worker."""
+    free = {"token": None, "claimed_until": None, "in_flight_from": None, "in_flight_to": None, "lost": False}
+    return mine(claimed).update(**free, served_at=Now(), **values) == 1
 
 
-def _backoff(attempts: int) -> float:
-    """Full jitter: any time up to the doubled wait, so that failures do not come back in step."""
-    first, longest = conf.RETRY_SECONDS
-    return random.uniform(0, min(longest, first * 2 ** min(attempts - 1, 30)))
-
-
-def _storable(text: str) -> str:
-    """Write NUL and lone surrogates, which no database takes as text, as they are written in Python."""
-    return text.replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode()
-
-
-def _lease() -> ExpressionWrapper[Any]:
-    return _from_now(conf.LEASE_SECONDS)
-
-
-def _from_now(seconds: float) -> ExpressionWrapper[Any]:
-    # The database's clock: workers on several machines need not agree on the time.
+def from_now(seconds: float) -> ExpressionWrapper[Any]:
+    """Return the database's time in so many seconds, for the ORM."""
     return ExpressionWrapper(Now() + timedelta(seconds=seconds), output_field=DateTimeField())
+
+
+def _names(connection: BaseDatabaseWrapper) -> dict[str, str]:
+    quote = connection.ops.quote_name
+    tables = {"segment": quote(Segment._meta.db_table), "subscription": quote(Subscription._meta.db_table)}
+    return {**tables, "false": "false" if connection.vendor == "postgresql" else "0"}
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join(["%s"] * len(values))
+
+
+def _typed(connection: BaseDatabaseWrapper, rows: Sequence[tuple[Any, ...]]) -> str:
+    """Return the marks of ``VALUES``; the first row tells PostgreSQL the types."""
+    kinds = {int: "bigint", bool: "boolean"}
+    first = ", ".join(f"%s::{kinds[type(value)]}" for value in rows[0]) if connection.vendor == "postgresql" else None
+    plain = f"({_marks(rows[0])})"
+    return ", ".join([f"({first})" if first else plain, *[plain] * (len(rows) - 1)])
+
+
+def _uuid(connection: BaseDatabaseWrapper, token: UUID) -> UUID | str:
+    return token if connection.features.has_native_uuid_field else token.hex

@@ -1,4 +1,4 @@
-"""A sign of life while a handler works outside any transaction, so that a slow one is not taken for a dead one."""
+"""A sign of life while handlers work outside any transaction, so that a slow one is not taken for a dead one."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from eventsourcing_app.subscriptions import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 
 @contextmanager
-def kept_alive(claimed: claim.Claim) -> Iterator[None]:
-    """Renew the lease of a claim from another thread, on a connection of its own, until the block ends.
+def kept_alive(token: UUID) -> Iterator[None]:
+    """Renew the leases of all that a worker has claimed, from another thread with a connection of its own.
 
-    A process that is killed or frozen renews nothing, and its claim is given to another worker.
+    A process that is killed or frozen renews nothing, and its claims are given to other workers.
     """
     done = threading.Event()
-    thread = threading.Thread(target=_renew, args=(claimed, done, conf.LEASE_SECONDS / 3), daemon=True)
+    thread = threading.Thread(target=_renew, args=(token, done, conf.LEASE_SECONDS / 3), daemon=True)
     thread.start()
     try:
         yield
@@ -34,14 +35,13 @@ def kept_alive(claimed: claim.Claim) -> Iterator[None]:
         thread.join()
 
 
-def _renew(claimed: claim.Claim, done: threading.Event, every: float) -> None:
+def _renew(token: UUID, done: threading.Event, every: float) -> None:
     try:
         while not done.wait(every):
             try:
-                if not claim.renew(claimed):
-                    return
+                claim.renew(token)
             except (DatabaseError, InterfaceError):
-                logger.warning("The lease of %s could not be renewed.", claimed.subscription, exc_info=True)
+                logger.warning("The leases of a worker could not be renewed.", exc_info=True)
                 connections[conf.DATABASE].close()
     finally:
         connections.close_all()  # of this thread

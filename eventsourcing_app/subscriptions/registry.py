@@ -83,8 +83,10 @@ class Definition:
             (self.on_failure not in ("park", "halt"), f"has on_failure={self.on_failure!r}: it is 'park' or 'halt'."),
             (
                 self.on_failure == "halt" and self.segments != 1,
-                f"halts on failure, to keep the order across streams, but has {self.segments} segments, which go their "
-                "own ways. Give it one segment, or on_failure='park'.",
+                (
+                    f"halts on failure, to keep the order across streams, but has {self.segments} segments, which go "
+                    "on without one another. Give it one segment, or on_failure='park'."
+                ),
             ),
             (most is not None and not _is_whole(most, 1), f"has max_attempts={most!r}: it is 1 or more."),
             (not _is_whole(self.batch, 0), f"has batch={self.batch!r}: it is the longest list that its handler takes."),

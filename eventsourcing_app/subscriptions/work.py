@@ -1,131 +1,231 @@
-"""Handling one claim: a batch of events, and what becomes of it when a handler fails."""
+"""Handling one claim: first what is parked and due, then the next events, and what becomes of them.
+
+Transactional handlers commit with the checkpoint: exactly once. Others run outside any transaction and the checkpoint
+moves after them: at least once. After a failure, or a death, it goes one event at a time: see ``careful``.
+"""
 
 from __future__ import annotations
 
-import logging
 import time
-import traceback
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.log.connection import log_connection
-from eventsourcing_app.log.read import read_window
-from eventsourcing_app.subscriptions import claim
-from eventsourcing_app.subscriptions.deliver import deliver
-from eventsourcing_app.subscriptions.heartbeat import kept_alive
+from eventsourcing_app.failpoints import reach
+from eventsourcing_app.subscriptions import claim, pace
+from eventsourcing_app.subscriptions.careful import handle_carefully, look_into_death
+from eventsourcing_app.subscriptions.retrying import retry_parked
+from eventsourcing_app.subscriptions.turn import Turn
+from eventsourcing_app.subscriptions.windows import Found, Share
+from eventsourcing_app.subscriptions.worker import TooNew
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Sequence
 
     from eventsourcing_app.log.recorded import RecordedEvent
+    from eventsourcing_app.subscriptions.claim import Claim
     from eventsourcing_app.subscriptions.registry import Definition
+    from eventsourcing_app.subscriptions.worker import Worker
 
-logger = logging.getLogger("eventsourcing_app.subscriptions")
+BATCH_EVENTS = 500
+"""A subscriber that takes one event at a time gets no more of them in a turn."""
+_SLOW_SECONDS = 0.02
+"""A handler that takes longer than this for an event is slow: others are not made to wait for it."""
 
-BATCH_EVENTS = 200
-BATCH_SECONDS = 0.2
-"""A batch ends after so many events or so much time, so that others get their turn and little is repeated."""
 
+@dataclass(slots=True)
+class _Progress:
+    """How far a batch has come."""
 
-class Outcome(NamedTuple):
-    """What became of a claim."""
-
+    checkpoint: int
     handled: int = 0
-    error: Exception | None = None
+    waiting: list[RecordedEvent] = field(default_factory=list)
+    """Events that were passed, because one of their stream before them is parked."""
 
 
 class _Failed(Exception):
     """A handler failed; undoes the batch that it failed in."""
 
-    def __init__(self, recorded: RecordedEvent, error: Exception) -> None:
-        self.recorded, self.error = recorded, error
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
-def work(definition: Definition, claimed: claim.Claim) -> Outcome:
-    """Handle the next batch of a claimed segment, and move its checkpoint."""
-    limit = 1 if claimed.careful and not claimed.abandoned else BATCH_EVENTS
-    events = read_window(after=claimed.checkpoint, until=claimed.until, types=definition.types, limit=limit)
-    if claimed.abandoned and events:
-        if not claim.watch(claimed, until=events[-1].position):
-            return Outcome()
-        limit, events = 1, events[:1]
-    if definition.transactional:
-        return _in_transaction(definition, claimed, events, limit)
-    if not events or log_connection().in_atomic_block:  # in a test, where no other connection sees the claim
-        return _outside(definition, claimed, events, limit)
-    with kept_alive(claimed):
-        return _outside(definition, claimed, events, limit)
+def work(worker: Worker, definition: Definition, claimed: Claim) -> Turn:
+    """Handle what is next for a claimed segment. Unless the turn ``is_over``, the claim is still to be released."""
+    turn, began = Turn(worker, definition, claimed), time.monotonic()
+    found = _find(turn)
+    if claimed.lost and not look_into_death(turn, found.events):
+        return turn
+    if claimed.parked_is_due:
+        retry_parked(turn)
+    if not turn.is_over and not claimed.is_due:
+        claim.end(claimed)
+        turn.is_over = True
+    if turn.is_over:
+        return turn
+    found = Found([each for each in found.events if each.position > claimed.checkpoint], found.reached)
+    granted = _granted(turn, len(found.events))
+    if granted is not None:
+        if not granted:
+            return turn
+        if granted < len(found.events):
+            found = Found(found.events[:granted], found.events[granted - 1].position)
+    _handle(turn, found)
+    if granted is not None:
+        pace.give_back(definition.name, granted - turn.handled)
+    claimed.slow = turn.handled > 0 and (time.monotonic() - began) / turn.handled > _SLOW_SECONDS
+    return turn
 
 
-def _in_transaction(definition: Definition, claimed: claim.Claim, events: list[RecordedEvent], limit: int) -> Outcome:
+def _find(turn: Turn) -> Found:
+    claimed, definition = turn.claimed, turn.definition
+    return turn.worker.windows.find(
+        definition,
+        Share(claimed.number, claimed.segments),
+        claimed.checkpoint,
+        until=claimed.until,
+        limit=definition.batch or BATCH_EVENTS,
+    )
+
+
+def _granted(turn: Turn, wanted: int) -> int | None:
+    """Return how many events the pace allows, ``None`` if there is nothing to keep to; with 0 the claim has ended."""
+    if not turn.claimed.is_limited or not wanted:
+        return None
+    granted = pace.take(turn.definition.name, wanted)
+    if not granted.events:
+        later = claim.from_now(granted.wait)
+        claim.end(turn.claimed, checkpoint=turn.claimed.checkpoint, retry_at=later)
+        turn.is_over = True
+    return granted.events
+
+
+def _handle(turn: Turn, found: Found) -> None:
+    if turn.claimed.checkpoint < turn.claimed.careful_until:
+        handle_carefully(turn, found.events, found.reached)
+    elif not found.events:
+        turn.claimed.checkpoint = found.reached
+    elif turn.definition.transactional:
+        _together(turn, found)
+    else:
+        _apart(turn, found)
+
+
+def _apart(turn: Turn, found: Found) -> None:
+    """Handlers run outside any transaction and the checkpoint moves after them: at least once."""
+    claimed, rest = turn.claimed, found.events
+    progress = _Progress(claimed.checkpoint)
+    newer, whole = None, False
+    while not whole:
+        try:
+            whole = _deliver(turn, rest, progress)
+            break
+        except TooNew as error:
+            newer = error
+            break
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded, and the event stays
+            turn.handled += progress.handled
+            rest = [each for each in rest if each.position > progress.checkpoint]
+            if turn.definition.batch and len(rest) > 1:
+                _be_careful(turn, rest[-1].position)
+                return
+            if not turn.fail(rest[0], error, before=progress.checkpoint, waiting=progress.waiting):
+                return
+            progress, rest = _Progress(claimed.checkpoint), rest[1:]
+    turn.handled += progress.handled
+    reach("work.effect")
+    checkpoint = found.reached if whole else progress.checkpoint
+    if progress.waiting and not turn.set_behind(progress.waiting, checkpoint=checkpoint):
+        return
+    claimed.checkpoint = checkpoint
+    if newer is not None:
+        turn.leave_to_newer(newer)
+
+
+def _together(turn: Turn, found: Found) -> None:
     """Handlers and checkpoint commit together: each event has its effect exactly once."""
-    handled = 0
+    claimed, before = turn.claimed, turn.claimed.checkpoint
+    progress = _Progress(before)
+    newer, whole = None, False
     try:
         with transaction.atomic(using=conf.DATABASE):
             if not claim.hold(claimed):
-                return Outcome()
-            for recorded in _for_a_while(events):
-                try:
-                    deliver(definition, recorded)
-                except Exception as error:
-                    raise _Failed(recorded, error) from error
-                handled += 1
-            claim.release(claimed, checkpoint=_reached(claimed, events, handled, limit))
-            return Outcome(handled)
-    except _Failed as caught:
-        failed = caught
+                turn.is_over = True
+                return
+            try:
+                whole = _deliver(turn, found.events, progress)
+            except TooNew as error:
+                newer = error
+            except Exception as error:
+                raise _Failed(error) from error
+            reach("work.effect")
+            checkpoint = found.reached if whole else progress.checkpoint
+            if progress.waiting:
+                turn.set_behind(progress.waiting, checkpoint=checkpoint)
+            claimed.checkpoint = checkpoint
+            if newer is None:
+                claim.release([claimed], token=claimed.token)
+            else:
+                turn.leave_to_newer(newer)
+        turn.handled, turn.is_over = progress.handled, True
     except Exception as error:
-        if not handled:
+        claimed.checkpoint, turn.is_over = before, False
+        turn.forget_parked()
+        done = found.events[0] if not progress.handled else _last_at(found.events, progress.checkpoint)
+        if isinstance(error, _Failed):
+            culprit = next(each for each in found.events if each.position > progress.checkpoint)
+            _blame(turn, culprit, error.error, alone=culprit is found.events[0])
+        elif progress.handled:
+            # Every handler returned, but what they wrote cannot be committed: a deferred constraint, or an error of
+            # the database that a handler kept to itself. One event at a time, the last one handled is to blame.
+            _blame(turn, done, error, alone=len(found.events) == 1)
+        else:
             raise
-        # Every handler returned, but what they wrote cannot be committed: a deferred constraint, or an error of the
-        # database that a handler kept to itself. One event at a time, the last one handled is the one to blame.
-        failed = _Failed(events[handled - 1], error)
-    if limit > 1 and failed.recorded is not events[0]:
-        claim.be_careful(claimed, until=failed.recorded.position)
-        return Outcome()
-    return _give_up(claimed, claimed.checkpoint, 0, failed)
 
 
-def _outside(definition: Definition, claimed: claim.Claim, events: list[RecordedEvent], limit: int) -> Outcome:
-    """Handlers run outside any transaction and the checkpoint moves after them: at least once."""
-    handled, checkpoint = 0, claimed.checkpoint
-    for recorded in _for_a_while(events):
-        try:
-            deliver(definition, recorded)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded, and the event stays
-            return _give_up(claimed, checkpoint, handled, _Failed(recorded, error))
-        handled += 1
-        checkpoint = recorded.position
-    claim.release(claimed, checkpoint=_reached(claimed, events, handled, limit))
-    return Outcome(handled)
+def _blame(turn: Turn, culprit: RecordedEvent, error: Exception, *, alone: bool) -> None:
+    """Park what failed by itself; after others, go through all of them again, one by one: their work was undone."""
+    if alone:
+        turn.fail(culprit, error)
+    else:
+        _be_careful(turn, culprit.position)
 
 
-def _for_a_while(events: list[RecordedEvent]) -> Iterator[RecordedEvent]:
-    end = time.monotonic() + BATCH_SECONDS
+def _be_careful(turn: Turn, until: int) -> None:
+    claim.end(turn.claimed, careful_until=max(until, turn.claimed.careful_until))
+    turn.is_over = True
+
+
+def _last_at(events: Sequence[RecordedEvent], position: int) -> RecordedEvent:
+    return next(each for each in reversed(events) if each.position <= position)
+
+
+def _deliver(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -> bool:
+    """Deliver events, one by one or as a list; return whether all of them had their turn. Raises what handlers raise,
+    and leaves in ``progress`` how far they had come.
+    """
+    if turn.definition.batch:
+        return _deliver_list(turn, events, progress)
     for recorded in events:
-        yield recorded
-        if time.monotonic() > end:
-            return
+        if turn.worker.is_over and (progress.handled or progress.waiting):
+            return False
+        if turn.waits(recorded):
+            progress.waiting.append(recorded)
+        else:
+            turn.worker.deliver(turn.definition, recorded)
+            progress.handled += 1
+        progress.checkpoint = recorded.position
+    return True
 
 
-def _reached(claimed: claim.Claim, events: list[RecordedEvent], handled: int, limit: int) -> int:
-    """Past what does not match as well, unless there may be more that does."""
-    if handled == len(events) < limit:
-        return claimed.until
-    return events[handled - 1].position if handled else claimed.checkpoint
-
-
-def _give_up(claimed: claim.Claim, checkpoint: int, handled: int, failed: _Failed) -> Outcome:
-    position = failed.recorded.position
-    logger.error(
-        "%s failed on event %s (#%d)",
-        claimed.subscription,
-        failed.recorded.type,
-        position,
-        exc_info=failed.error,
-    )
-    report = "".join(traceback.format_exception(failed.error))
-    claim.fail(claimed, checkpoint=checkpoint, position=position, error=report)
-    return Outcome(handled, failed.error)
+def _deliver_list(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -> bool:
+    batch = [each for each in events if not turn.waits(each)]
+    handled = turn.worker.deliver_list(turn.definition, batch) if batch else 0
+    progress.handled += handled
+    reached = batch[handled - 1].position if handled < len(batch) else events[-1].position
+    progress.waiting += [each for each in events if each.position <= reached and each not in batch]
+    progress.checkpoint = reached
+    return handled == len(batch)

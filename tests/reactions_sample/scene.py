@@ -21,8 +21,11 @@ from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import NewEvent, append
 from eventsourcing_app.models import Segment, StoredEvent
 from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.definitions import ensure
 from eventsourcing_app.subscriptions.drain import Drained, drain
+from eventsourcing_app.subscriptions.look import look
 from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.worker import Worker
 from tests.conftest import ROOT
 from tests.samples.models import OwnerTotal, Wallet
 
@@ -99,17 +102,18 @@ def let_lease_end(name: str) -> None:
     assert ended.update(claimed_until=Now() - timedelta(seconds=1)) == 1
 
 
-def try_to_claim(name: str) -> claim.Claim | None:
+def try_to_claim(name: str, worker: Worker | None = None) -> claim.Claim | None:
     """Claim a subscription up to the end of the log, as a worker does, if it is free."""
-    definition = registry.get(name)
-    assert definition is not None
-    return claim.claim([definition.fingerprint], until=StoredEvent.objects.latest("position").position)
+    until = StoredEvent.objects.latest("position").position
+    wanted = look(until, only=[name])
+    claims = claim.claim(wanted, token=(worker or Worker()).token, until=until) if wanted else []
+    return claims[0] if claims else None
 
 
-def claimed(name: str) -> claim.Claim:
+def claimed(name: str, worker: Worker | None = None) -> claim.Claim:
     """Claim a subscription that is free."""
-    claim.ensure(registry.all())
-    taken = try_to_claim(name)
+    ensure(registry.all())
+    taken = try_to_claim(name, worker)
     assert taken is not None
     return taken
 

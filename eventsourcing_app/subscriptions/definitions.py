@@ -1,0 +1,126 @@
+"""Definitions and their durable rows: what this code says of its subscriptions, and what the database knows of them.
+
+The start of a new one is taken and stored in one step. What is stored decides: the number of segments is fixed, and a
+subscription that reacts to more than this code knows is left to the code that knows it.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from django.db import transaction
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.log.settled import last_position
+from eventsourcing_app.subscriptions.records import Segment, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+
+    from eventsourcing_app.subscriptions.registry import Definition, Start
+
+logger = logging.getLogger("eventsourcing_app.subscriptions")
+
+
+def stored() -> QuerySet[Subscription]:
+    """Return the subscriptions that the database knows."""
+    return Subscription.objects.using(conf.DATABASE)
+
+
+def ensure(definitions: Sequence[Definition]) -> dict[str, Definition]:
+    """Give each subscription its rows if it has none, and return those, by name, that this code may handle.
+
+    One that is stored with events which this code does not react to is left to the code that does: this may be the
+    older one, and would move the checkpoint past them. Events may be added without more ado; that some are taken away,
+    ``migrate`` says (see ``define``).
+    """
+    known = dict(stored().values_list("name", "types"))
+    mine = {}
+    for definition in definitions:
+        types = known.get(definition.name)
+        if types is None:
+            create(definition)
+        elif missing := sorted(set(types) - definition.types):
+            _warn_once(definition.name, ", ".join(missing))
+            continue
+        elif len(types) < len(definition.types):
+            _store(definition)
+        mine[definition.name] = definition
+    return mine
+
+
+@cache
+def _warn_once(name: str, missing: str) -> None:
+    logger.warning(
+        "%s is left to other code: it is stored as reacting to %s, to which this code does not react. If this code is "
+        "the newer one, run migrate.",
+        name,
+        missing,
+    )
+
+
+def define(definitions: Sequence[Definition]) -> None:
+    """Store what this code says of its subscriptions. Called after ``migrate``: so a release takes over."""
+    known = {row.name: row for row in stored()}
+    for definition in definitions:
+        row = known.get(definition.name)
+        if row is None:
+            create(definition)
+            continue
+        if row.fingerprint != definition.fingerprint:
+            _store(definition)
+        if row.declared_rate != declared_rate(definition):
+            rate = {"rate": definition.rate, "burst": definition.burst, "tokens": 0, "refilled_at": None}
+            stored().filter(name=row.name).update(declared_rate=declared_rate(definition), **rate)
+
+
+def _store(definition: Definition) -> None:
+    stored().filter(name=definition.name).update(types=sorted(definition.types), fingerprint=definition.fingerprint)
+
+
+def declared_rate(definition: Definition) -> str:
+    """Return what a definition says of its pace, to notice when it says something else."""
+    return f"{definition.rate} {definition.burst or ''}".strip()
+
+
+def position_of(start: Start) -> int:
+    """Return the position after which a subscription begins that starts so."""
+    if isinstance(start, int):
+        return start
+    return last_position() if start == "now" else 0
+
+
+def create(definition: Definition, **more: Any) -> Subscription:
+    """Store a subscription that the database does not know, with its segments; several workers may do so at once."""
+    after = position_of(definition.start)
+    with transaction.atomic(using=conf.DATABASE):
+        # Several workers may see it first; the rows of one of them stay.
+        row, created = stored().get_or_create(
+            name=definition.name,
+            defaults={
+                "kind": definition.kind,
+                "types": sorted(definition.types),
+                "fingerprint": definition.fingerprint,
+                "segment_count": definition.segments,
+                "started_after": after,
+                "handler": definition.handler,
+                "rate": definition.rate,
+                "burst": definition.burst,
+                "declared_rate": declared_rate(definition),
+                **more,
+            },
+        )
+        if created:
+            make_segments(row, after)
+    return row
+
+
+def make_segments(row: Subscription, after: int) -> None:
+    """Give a subscription all of its segments, at one checkpoint."""
+    Segment.objects.using(conf.DATABASE).bulk_create(
+        Segment(subscription_id=row.name, number=number, checkpoint=after) for number in range(row.segment_count)
+    )

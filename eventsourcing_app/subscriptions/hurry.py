@@ -1,0 +1,26 @@
+"""Ending waits: what has failed is tried again at once, with the attempts that it has had."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.subscriptions.parking import parked_of, summarize
+from eventsourcing_app.subscriptions.records import ParkedEvent, Segment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+
+def hurry(names: Collection[str]) -> None:
+    """Let the waits of these subscriptions be over, those of their parked events included; dead ones stay dead."""
+    rows = Segment.objects.using(conf.DATABASE).filter(subscription__in=names)
+    rows.filter(retry_at__isnull=False).update(retry_at=None)
+    for segment in rows.filter(parked__gt=0).values_list("pk", flat=True):
+        with transaction.atomic(using=conf.DATABASE):
+            rows.select_for_update(no_key=True).filter(pk=segment).first()
+            parked_of(segment).filter(state=ParkedEvent.State.FAILED).update(retry_at=Now())
+            summarize(segment)

@@ -1,0 +1,110 @@
+"""Lag: how far each subscription is behind the log, in events and in seconds, and why; from one query."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.utils.dateparse import parse_datetime
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.log import clock
+from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_LAGS = """
+SELECT g.*, head.last, CASE WHEN g.checkpoint < head.last THEN (
+    SELECT l.recorded_at FROM {log} l WHERE l.position > g.checkpoint ORDER BY l.position LIMIT 1
+) END, (
+    SELECT count(*) FROM {parked} p JOIN {segment} s ON s.id = p.segment_id
+    WHERE s.subscription_id = g.name AND p.state = 'dead'
+)
+FROM (
+    SELECT b.name, b.kind, b.status, b.status_reason, b.rate, count(s.id) AS segments,
+        coalesce(min(s.checkpoint), b.started_after) AS checkpoint, coalesce(sum(s.parked), 0) AS parked
+    FROM {subscription} b LEFT JOIN {segment} s ON s.subscription_id = b.name
+    GROUP BY b.name, b.kind, b.status, b.status_reason, b.rate, b.started_after
+) AS g
+CROSS JOIN (SELECT coalesce(max(position), 0) AS last FROM {log}) AS head ORDER BY g.name
+"""
+
+
+class Lag(NamedTuple):
+    """How far one subscription is behind."""
+
+    name: str
+    kind: str
+    status: str
+    reason: str
+    """Why it is paused or halted."""
+    rate: str
+    segments: int
+    checkpoint: int
+    """The lowest of its segments' checkpoints."""
+    parked: int
+    """Events that failed, or wait behind one that did."""
+    events: int
+    """Positions of the log after the checkpoint: so many events at most, of whatever type, are still to be offered."""
+    seconds: float
+    """Age of the first event after the checkpoint; 0 if there is none."""
+    dead: int
+    """Parked events that will not be tried again by themselves."""
+
+
+def lags() -> list[Lag]:
+    """Return the lag of every subscription that the database knows, by name."""
+    connection = log_connection()
+    quote = connection.ops.quote_name
+    models = {"log": StoredEvent, "segment": Segment, "subscription": Subscription, "parked": ParkedEvent}
+    with connection.cursor() as cursor:
+        cursor.execute(_LAGS.format(**{name: quote(model._meta.db_table) for name, model in models.items()}))
+        rows = cursor.fetchall()
+    return [_lag_of(row) for row in rows]
+
+
+def _lag_of(row: Any) -> Lag:
+    name, kind, status, reason, rate, segments, checkpoint, parked, last, since, dead = row
+    return Lag(
+        name=name,
+        kind=kind,
+        status=status,
+        reason=reason,
+        rate=rate,
+        segments=segments,
+        checkpoint=checkpoint,
+        parked=int(parked),
+        events=max(0, last - checkpoint),
+        seconds=0.0 if since is None else max(0.0, (clock.now() - _moment(since)).total_seconds()),
+        dead=dead,
+    )
+
+
+def _moment(stored: Any) -> datetime:
+    moment = stored if isinstance(stored, datetime) else parse_datetime(str(stored))  # SQLite keeps text
+    assert moment is not None, "the column holds nothing but times"
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def waiting(names: Collection[str], *, until: int) -> list[str]:
+    """Say of each of these subscriptions that is behind ``until``, or has parked events, why it is."""
+    segments = Segment.objects.using(conf.DATABASE).select_related("subscription").order_by("subscription", "number")
+    of_these = segments.filter(subscription__in=names, subscription__status=Subscription.Status.ACTIVE)
+    found = [_why_behind(segment) for segment in of_these.filter(checkpoint__lt=until)]
+    for segment in of_these.filter(parked__gt=0):
+        first = segment.parked_events.exclude(state=ParkedEvent.State.BEHIND).order_by("position").first()
+        why = "" if first is None else f": #{first.position} {first.type}: {first.reason}"
+        found.append(f"{segment.subscription_id} has parked {segment.parked} event(s){why}")
+    halted = Subscription.objects.using(conf.DATABASE).filter(name__in=names, status=Subscription.Status.HALTED)
+    return [*found, *(f"{row.name} is halted: {row.status_reason}" for row in halted)]
+
+
+def _why_behind(segment: Segment) -> str:
+    until = f" until {segment.retry_at:%Y-%m-%d %H:%M:%S}Z" if segment.retry_at else ""
+    error = segment.last_error.strip()
+    return f"{segment.subscription_id} waits at #{segment.checkpoint}{until}" + (
+        f": {error.splitlines()[-1]}" if error else ""
+    )

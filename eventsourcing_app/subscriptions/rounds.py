@@ -1,0 +1,181 @@
+"""Rounds of the loop: who has something to do, in which order, and how many of them at a time.
+
+A round looks, moves past what has nothing for a segment, and serves the others, the longest unserved first. Segments
+that are quick are claimed together and given back together; one that is slow, or that something went wrong with, alone.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Protocol
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.signals import subscription_caught_up
+from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.definitions import ensure, stored
+from eventsourcing_app.subscriptions.failures import halt
+from eventsourcing_app.subscriptions.look import look
+from eventsourcing_app.subscriptions.records import Segment, Subscription
+from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.runtime import definition_of
+from eventsourcing_app.subscriptions.windows import Share
+from eventsourcing_app.subscriptions.work import work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from eventsourcing_app.subscriptions.look import Waiting
+    from eventsourcing_app.subscriptions.registry import Definition
+    from eventsourcing_app.subscriptions.worker import Worker
+
+TOGETHER = 50
+"""How many segments are claimed together."""
+WHOLE_LOOK_SECONDS = 1.0
+"""How often a paced worker looks at every segment, and moves those for which nothing came."""
+_LOOK_LASTS = 1.0
+"""After so long a worker looks again, also in the middle of a round: others may have waited longer by then."""
+
+
+class Count(Protocol):
+    """What a run of the loop counts."""
+
+    handled: int
+    errors: list[Exception]
+
+
+class Rounds:
+    """See the module."""
+
+    def __init__(
+        self,
+        worker: Worker,
+        definitions: Sequence[Definition] | None,
+        *,
+        paced: bool,
+        over: Callable[[], bool],
+    ) -> None:
+        self.worker = worker
+        self._restricted = definitions is not None
+        self._definitions = ensure(registry.all() if definitions is None else definitions)
+        self._paced, self._over = paced, over
+        self._looked_whole_at = -WHOLE_LOOK_SECONDS
+        self._complete_until = -1
+        self._again: set[str] = set()
+        """Those that had something to do in the last round, and may not be through."""
+        if definitions is None:
+            self._load_all_stored()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The subscriptions that this worker handles."""
+        return tuple(self._definitions)
+
+    def is_complete(self, settled: int) -> bool:
+        """Whether every segment has been looked at since ``settled`` was known, and has nothing left to do now."""
+        return self._complete_until >= settled
+
+    def run(self, settled: int, count: Count) -> bool:
+        """Look once and serve what was found; return whether anything was done."""
+        whole = not self._paced or time.monotonic() - self._looked_whole_at >= WHOLE_LOOK_SECONDS
+        found = self._look(settled, whole=whole)
+        idle: list[Waiting] = []
+        busy: list[Waiting] = []
+        for each in found:
+            definition = self._definitions[each.subscription]
+            share = Share(each.number, each.segments)
+            may_pass = not each.careful and not each.parked_is_due
+            passes = may_pass and self.worker.windows.is_idle(definition, share, each.checkpoint, settled)
+            (idle if passes else busy).append(each)
+        if whole:
+            claim.pass_by(idle, until=settled)
+        served = self._serve(busy, settled, count)
+        self._again = {each.subscription for each in busy}
+        if whole and not busy:
+            self._complete_until = settled
+        self._say_caught_up(served | {each.subscription for each in idle if whole}, settled)
+        return bool(busy) and bool(served)
+
+    def _look(self, settled: int, *, whole: bool) -> list[Waiting]:
+        windows = self.worker.windows
+        only = self.names if self._restricted else None
+        if not whole:
+            came = windows.advance(settled, oldest=settled)
+            matching = {name for name, each in self._definitions.items() if any(map(each.handlers_of, came))}
+            only = tuple(matching | self._again)
+            if not only:
+                return []
+        rows = [each for each in look(settled, only=only) if self._is_mine(each)]
+        if whole:
+            self._looked_whole_at = time.monotonic()
+            windows.advance(settled, oldest=min((each.checkpoint for each in rows), default=settled))
+        return rows
+
+    def _is_mine(self, each: Waiting) -> bool:
+        definition = self._definitions.get(each.subscription)
+        if definition is None or definition.fingerprint != each.fingerprint:
+            definition = self._load(each) if each.is_stored and not self._restricted else None
+        return definition is not None and not self.worker.leaves(each.segment)
+
+    def _serve(self, busy: Sequence[Waiting], settled: int, count: Count) -> set[str]:
+        served: set[str] = set()
+        began = time.monotonic()
+        for group in _groups(busy):
+            if self._over() or (served and time.monotonic() - began > _LOOK_LASTS):
+                break
+            served |= self._take_turns(group, settled, count)
+        return served
+
+    def _take_turns(self, group: Sequence[Waiting], settled: int, count: Count) -> set[str]:
+        """Claim a group and handle it, all of it within one turn."""
+        worker, done = self.worker, []
+        claims = claim.claim(group, token=worker.token, until=settled)
+        worker.begin_turn()
+        for number, claimed in enumerate(claims):
+            if number and (worker.is_over or self._over()):
+                claim.leave(claims[number:], token=worker.token)
+                break
+            turn = work(worker, self._definitions[claimed.subscription], claimed)
+            count.handled += turn.handled
+            count.errors += turn.errors
+            if not turn.is_over:
+                done.append(claimed)
+        claim.release(done, token=worker.token)
+        return {claimed.subscription for claimed in claims}
+
+    def _say_caught_up(self, names: set[str], settled: int) -> None:
+        if not names or not subscription_caught_up.has_listeners(Subscription):
+            return
+        behind = Segment.objects.using(conf.DATABASE).filter(subscription__in=names, checkpoint__lt=settled)
+        for name in sorted(names - set(behind.values_list("subscription_id", flat=True))):
+            subscription_caught_up.send_robust(sender=Subscription, subscription=name, position=settled)
+
+    # Subscriptions made at run time
+
+    def _load_all_stored(self) -> None:
+        for row in stored().exclude(handler="").filter(status=Subscription.Status.ACTIVE):
+            self._import(row)
+
+    def _load(self, each: Waiting) -> Definition | None:
+        """Load what is stored of a subscription that was made, or changed, since this worker began."""
+        row = stored().filter(name=each.subscription, fingerprint=each.fingerprint).first()
+        if row is None:
+            return None
+        return self._import(row)
+
+    def _import(self, row: Subscription) -> Definition | None:
+        try:
+            definition = self._definitions[row.name] = definition_of(row)
+        except Exception as error:  # noqa: BLE001 - whatever importing a project's module raises
+            halt(row.name, f"Its handler {row.handler} cannot be loaded ({type(error).__name__}: {error}).")
+            return None
+        return definition
+
+
+def _groups(busy: Sequence[Waiting]) -> Iterator[list[Waiting]]:
+    """Divide into what is claimed together: quick ones, in their order; each of the others alone, after them."""
+    together = [each for each in busy if not each.goes_alone]
+    for start in range(0, len(together), TOGETHER):
+        yield together[start : start + TOGETHER]
+    for each in busy:
+        if each.goes_alone:
+            yield [each]

@@ -1,0 +1,124 @@
+"""``Turn``: what a worker does with one claim, and what becomes of an event that fails in it."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.failures import halt, judge, storable
+from eventsourcing_app.subscriptions.parking import park, parked_sequences, set_behind
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from eventsourcing_app.log.recorded import RecordedEvent
+    from eventsourcing_app.subscriptions.claim import Claim
+    from eventsourcing_app.subscriptions.registry import Definition
+    from eventsourcing_app.subscriptions.worker import TooNew, Worker
+
+logger = logging.getLogger("eventsourcing_app.subscriptions")
+
+
+@dataclass(slots=True)
+class Turn:
+    """See the module."""
+
+    worker: Worker
+    definition: Definition
+    claimed: Claim
+    handled: int = 0
+    errors: list[Exception] = field(default_factory=list)
+    is_over: bool = False
+    """Whether the claim has ended: it was given back already, or to another worker."""
+    _blocked: set[str] | None = None
+
+    def waits(self, recorded: RecordedEvent) -> bool:
+        """Whether an event has to wait, because one of its stream before it is parked."""
+        if not self.claimed.parked:
+            return False
+        if self._blocked is None:
+            self._blocked = parked_sequences(self.claimed)
+        return self.worker.windows.sequences.of(recorded) in self._blocked
+
+    def forget_parked(self) -> None:
+        """What is parked has changed."""
+        self._blocked = None
+
+    def set_behind(self, waiting: Sequence[RecordedEvent], *, checkpoint: int) -> bool:
+        """Let events wait behind others of their stream, and move the checkpoint; false if the claim was lost."""
+        kept = set_behind(self.claimed, waiting, checkpoint=checkpoint, sequences=self.worker.windows.sequences)
+        self.is_over = not kept
+        return kept
+
+    def fail(
+        self,
+        recorded: RecordedEvent,
+        error: Exception,
+        *,
+        attempts: int = 1,
+        before: int | None = None,
+        waiting: Sequence[RecordedEvent] = (),
+    ) -> bool:
+        """Park an event that has failed, or stop at it; return whether the turn goes on after it.
+
+        ``before`` is the position up to which all is done, but for ``waiting``, which wait behind others.
+        """
+        self.errors.append(error)
+        logger.error(
+            "%s failed on event %s (#%d)", self.definition.name, recorded.type, recorded.position, exc_info=error
+        )
+        if self.definition.on_failure == "halt":
+            if not waiting or self.set_behind(waiting, checkpoint=before or self.claimed.checkpoint):
+                self._stop_at(recorded, error, attempts=attempts, before=before)
+            return False
+        self.is_over = not park(
+            self.definition,
+            self.claimed,
+            recorded,
+            error,
+            attempts=attempts,
+            waiting=waiting,
+            sequences=self.worker.windows.sequences,
+        )
+        self.forget_parked()
+        return not self.is_over and not self.claimed.is_halted
+
+    def _stop_at(self, recorded: RecordedEvent, error: Exception, *, attempts: int, before: int | None) -> None:
+        """Stop the subscription at an event, until it is tried again or an operator comes."""
+        verdict = judge(self.definition, error, attempts=attempts)
+        with transaction.atomic(using=conf.DATABASE):
+            kept = claim.end(
+                self.claimed,
+                checkpoint=self.claimed.checkpoint if before is None else before,
+                attempted_position=recorded.position,
+                attempts=verdict.attempts,
+                careful_until=max(self.claimed.careful_until, recorded.position),
+                failed_position=recorded.position,
+                failed_at=Now(),
+                last_error=verdict.report,
+                retry_at=None if verdict.dead else claim.from_now(verdict.wait),
+            )
+            if kept and verdict.dead:
+                halt(self.definition.name, f"#{recorded.position} {recorded.type}: {verdict.reason}")
+        self.is_over = True
+
+    def leave_to_newer(self, newer: TooNew) -> None:
+        """Stop before an event that this code is too old for. Newer code goes on there; nothing is counted."""
+        position = newer.recorded.position
+        logger.warning("%s stops before event #%d: %s", self.definition.name, position, newer.error)
+        self.worker.leave_to_newer(self.claimed.segment)
+        self.errors.append(newer.error)
+        claim.end(
+            self.claimed,
+            checkpoint=self.claimed.checkpoint,
+            failed_position=position,
+            failed_at=Now(),
+            last_error=storable(f"{type(newer.error).__name__}: {newer.error}"),
+        )
+        self.is_over = True
