@@ -25,8 +25,8 @@ _DRAIN = "eventsourcing_app.tasks.drain"
 _SWEEP = "eventsourcing_app: sweep"
 
 
-def enqueue_drain() -> None:
-    """Put one drain task on the queue, unless one is outstanding.
+def enqueue_drain(slot: int = 1) -> None:
+    """Put one drain task on the queue, unless one is outstanding in this slot.
 
     Inside a transaction, so that django-q2 does not close the connection of whoever has just committed; with its ORM
     broker in the log's database, hint and task are stored together or not at all. With any other broker the hint is
@@ -34,31 +34,38 @@ def enqueue_drain() -> None:
     """
     if Conf.ORM == conf.DATABASE:
         with transaction.atomic(using=conf.DATABASE):
-            if wake.claim_slot():
-                async_task(_DRAIN)
+            if wake.claim_slot(slot):
+                async_task(_DRAIN, slot)
         return
-    if wake.claim_slot():
+    if wake.claim_slot(slot):
         try:
             with transaction.atomic(using=Conf.ORM or conf.DATABASE):
-                async_task(_DRAIN)
+                async_task(_DRAIN, slot)
         except BaseException:
-            wake.clear()
+            wake.clear(slot)
             raise
 
 
-def drain() -> str:
+def drain(slot: int = 1) -> str:
     """Answer a wake: drain the subscriptions for a while."""
     # Before positions are read: what is appended from here on asks for another task. Only here, and not by whoever
     # else drains, so that while a task waits in the queue no second one joins it.
-    wake.clear()
-    return sweep()
+    wake.clear(slot)
+    return sweep(slot)
 
 
-def sweep() -> str:
+def sweep(slot: int = 1) -> str:
     """Drain whatever lost hints left behind, for a while; ask for a task if there is more. Scheduled every minute."""
-    drained = drain_subscriptions(seconds=DRAIN_SECONDS, relieved=wake.is_requested)
+
+    def ask_for_help() -> None:
+        if slot < conf.DRAIN_TASKS:
+            enqueue_drain(slot + 1)
+
+    drained = drain_subscriptions(
+        seconds=DRAIN_SECONDS, relieved=wake.is_requested, overloaded=ask_for_help, paced=True
+    )
     if not drained.finished:
-        enqueue_drain()
+        enqueue_drain(slot)
     return f"{drained.handled} handled, {len(drained.errors)} failed"
 
 

@@ -90,8 +90,8 @@ class Claim:
     is_limited: bool
     """Whether it has a rate."""
     slow: bool = False
-    is_halted: bool = False
-    """Whether the subscription was halted in this turn."""
+    why_halted: str = ""
+    """Why the subscription has to be halted, if what happened in this turn calls for it."""
 
 
 def claim(wanted: Sequence[Waiting], *, token: UUID, until: int) -> list[Claim]:
@@ -157,10 +157,10 @@ def hold(claimed: Claim) -> bool:
     return mine(claimed).select_for_update(no_key=True).first() is not None
 
 
-def renew(token: UUID) -> bool:
-    """Give a sign of life for all that a worker has claimed; false if it has nothing any more."""
-    rows = Segment.objects.using(conf.DATABASE).filter(token=token)
-    return rows.update(claimed_until=from_now(conf.LEASE_SECONDS)) > 0
+def renew(token: UUID, segments: Collection[int]) -> int:
+    """Give a sign of life for what a worker has claimed and is at; return how many of them are still its own."""
+    rows = Segment.objects.using(conf.DATABASE).filter(token=token, pk__in=segments)
+    return rows.update(claimed_until=from_now(conf.LEASE_SECONDS))
 
 
 def give_up(token: UUID) -> int:

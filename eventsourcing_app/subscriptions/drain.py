@@ -51,8 +51,8 @@ def drain(
     relieved: Callable[[], bool] | None = None,
     early: bool = False,
     inside_transaction: bool = False,
+    overloaded: Callable[[], None] | None = None,
     paced: bool = False,
-    worker: Worker | None = None,
 ) -> Drained:
     """Handle whatever subscriptions are behind with, until nothing is left, ``stop()`` is true or ``seconds`` are over.
 
@@ -61,7 +61,8 @@ def drain(
     at once); the others go on. Must run outside any transaction, because subscribers have effects that no rollback
     undoes; tests say ``inside_transaction``.
 
-    ``definitions`` restricts it to these subscriptions. With ``paced``, segments for which nothing came are moved once
+    ``definitions`` restricts it to these subscriptions. ``overloaded`` is called, once a second at most, when others
+    could share the work. With ``paced``, segments for which nothing came are moved once
     a second at most, and it stays until they are: for workers that run all the time.
     """
     connection = log_connection()
@@ -72,11 +73,11 @@ def drain(
     def over() -> bool:
         return (stop is not None and stop()) or (end is not None and time.monotonic() >= end)
 
-    rounds = Rounds(worker or Worker(), definitions, paced=paced, over=over)
+    rounds = Rounds(Worker(), definitions, paced=paced, over=over, overloaded=overloaded)
     if early:
         hurry(rounds.names)
     # In a test that is one transaction no other connection sees the claims.
-    with nullcontext() if connection.in_atomic_block else kept_alive(rounds.worker.token):
+    with nullcontext() if connection.in_atomic_block else kept_alive(rounds.worker):
         return _drain(rounds, over, relieved)
 
 

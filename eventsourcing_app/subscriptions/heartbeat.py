@@ -14,19 +14,20 @@ from eventsourcing_app.subscriptions import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from uuid import UUID
+
+    from eventsourcing_app.subscriptions.worker import Worker
 
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 
 @contextmanager
-def kept_alive(token: UUID) -> Iterator[None]:
-    """Renew the leases of all that a worker has claimed, from another thread with a connection of its own.
+def kept_alive(worker: Worker) -> Iterator[None]:
+    """Renew the leases of what a worker is at, from another thread with a connection of its own.
 
     A process that is killed or frozen renews nothing, and its claims are given to other workers.
     """
     done = threading.Event()
-    thread = threading.Thread(target=_renew, args=(token, done, conf.LEASE_SECONDS / 3), daemon=True)
+    thread = threading.Thread(target=_renew, args=(worker, done, conf.LEASE_SECONDS / 3), daemon=True)
     thread.start()
     try:
         yield
@@ -35,11 +36,12 @@ def kept_alive(token: UUID) -> Iterator[None]:
         thread.join()
 
 
-def _renew(token: UUID, done: threading.Event, every: float) -> None:
+def _renew(worker: Worker, done: threading.Event, every: float) -> None:
     try:
         while not done.wait(every):
             try:
-                claim.renew(token)
+                if held := worker.held:
+                    claim.renew(worker.token, held)
             except (DatabaseError, InterfaceError):
                 logger.warning("The leases of a worker could not be renewed.", exc_info=True)
                 connections[conf.DATABASE].close()

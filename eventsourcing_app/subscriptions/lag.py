@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-from django.utils.dateparse import parse_datetime
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.subscriptions.moments import moment_of
 from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
 
 if TYPE_CHECKING:
@@ -68,6 +66,7 @@ def lags() -> list[Lag]:
 
 def _lag_of(row: Any) -> Lag:
     name, kind, status, reason, rate, segments, checkpoint, parked, last, since, dead = row
+    moment = moment_of(since)
     return Lag(
         name=name,
         kind=kind,
@@ -78,15 +77,9 @@ def _lag_of(row: Any) -> Lag:
         checkpoint=checkpoint,
         parked=int(parked),
         events=max(0, last - checkpoint),
-        seconds=0.0 if since is None else max(0.0, (clock.now() - _moment(since)).total_seconds()),
+        seconds=0.0 if moment is None else max(0.0, (clock.now() - moment).total_seconds()),
         dead=dead,
     )
-
-
-def _moment(stored: Any) -> datetime:
-    moment = stored if isinstance(stored, datetime) else parse_datetime(str(stored))  # SQLite keeps text
-    assert moment is not None, "the column holds nothing but times"
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def waiting(names: Collection[str], *, until: int) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from eventsourcing_app.log.connection import log_connection
-from eventsourcing_app.subscriptions.moments import now
+from eventsourcing_app.subscriptions.moments import moment_of, now
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id
 WHERE b.status = 'active' AND (s.token IS NULL OR s.claimed_until < {now})
   AND ((s.checkpoint < %s AND (s.retry_at IS NULL OR s.retry_at <= {now})) OR s.parked_due_at <= {now}){only}
 ORDER BY s.served_at {nulls}, s.id
+"""
+
+_DUE = """
+SELECT min(CASE WHEN s.token IS NOT NULL THEN s.claimed_until WHEN s.checkpoint < %s THEN s.retry_at END),
+    min(CASE WHEN s.token IS NULL THEN s.parked_due_at END), {now}
+FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id WHERE b.status = 'active'
 """
 
 
@@ -60,3 +66,15 @@ def look(until: int, *, only: Collection[str] | None = None) -> list[Waiting]:
     with connection.cursor() as cursor:
         cursor.execute(sql, [until, *(only or ())])
         return [Waiting(*row) for row in cursor.fetchall()]
+
+
+def next_due(until: int) -> float:
+    """Return in how many seconds the next wait is over, of a retry or of a lease; infinity if nothing waits."""
+    connection = log_connection()
+    quote = connection.ops.quote_name
+    tables = {"segment": quote(Segment._meta.db_table), "subscription": quote(Subscription._meta.db_table)}
+    with connection.cursor() as cursor:
+        cursor.execute(_DUE.format(now=now(connection), **tables), [until])
+        *dues, current = [moment_of(each) for each in cursor.fetchone()]
+    assert current is not None, "the clock always tells a time"
+    return min((max(0.0, (due - current).total_seconds()) for due in dues if due is not None), default=float("inf"))

@@ -17,7 +17,7 @@ from django.db.models.functions import Coalesce, Now
 from eventsourcing_app.conf import conf
 from eventsourcing_app.signals import event_parked
 from eventsourcing_app.subscriptions import claim
-from eventsourcing_app.subscriptions.failures import halt, judge, too_many_parked
+from eventsourcing_app.subscriptions.failures import judge, too_many_parked
 from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
 
 if TYPE_CHECKING:
@@ -103,9 +103,7 @@ def _move(claimed: Claim, checkpoint: int) -> None:
     free, summary = {"attempted_position": None, "attempts": 0}, _summary(claimed.segment)
     claim.mine(claimed).update(checkpoint=checkpoint, **free, **summary)
     claimed.checkpoint, claimed.parked = checkpoint, summary["parked"]
-    if why := too_many_parked(claimed.subscription):
-        halt(claimed.subscription, why)
-        claimed.is_halted = True
+    claimed.why_halted = too_many_parked(claimed.subscription)
 
 
 def failed_again(definition: Definition, claimed: Claim, row: ParkedEvent, error: BaseException) -> None:

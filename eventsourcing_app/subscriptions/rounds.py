@@ -14,7 +14,7 @@ from eventsourcing_app.signals import subscription_caught_up
 from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.definitions import ensure, stored
 from eventsourcing_app.subscriptions.failures import halt
-from eventsourcing_app.subscriptions.look import look
+from eventsourcing_app.subscriptions.look import look, next_due
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.runtime import definition_of
@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 TOGETHER = 50
 """How many segments are claimed together."""
-WHOLE_LOOK_SECONDS = 1.0
-"""How often a paced worker looks at every segment, and moves those for which nothing came."""
+WHOLE_LOOK_SECONDS, IDLE_LOOK_SECONDS = 1.0, 5.0
+"""How often a paced worker looks at every segment, and moves those for which nothing came; while nothing comes at all,
+it looks that seldom whether an operator has been there, or another worker has died."""
+_ASK_SECONDS = 1.0
 _LOOK_LASTS = 1.0
 """After so long a worker looks again, also in the middle of a round: others may have waited longer by then."""
 
@@ -53,12 +55,14 @@ class Rounds:
         *,
         paced: bool,
         over: Callable[[], bool],
+        overloaded: Callable[[], None] | None = None,
     ) -> None:
         self.worker = worker
         self._restricted = definitions is not None
         self._definitions = ensure(registry.all() if definitions is None else definitions)
-        self._paced, self._over = paced, over
-        self._looked_whole_at = -WHOLE_LOOK_SECONDS
+        self._paced, self._over, self._overloaded = paced, over, overloaded
+        self._asked_at = -_ASK_SECONDS
+        self._looked_whole_at = self._look_whole_at = -IDLE_LOOK_SECONDS
         self._complete_until = -1
         self._again: set[str] = set()
         """Those that had something to do in the last round, and may not be through."""
@@ -76,7 +80,7 @@ class Rounds:
 
     def run(self, settled: int, count: Count) -> bool:
         """Look once and serve what was found; return whether anything was done."""
-        whole = not self._paced or time.monotonic() - self._looked_whole_at >= WHOLE_LOOK_SECONDS
+        whole = self._is_time_for_whole_look(settled)
         found = self._look(settled, whole=whole)
         idle: list[Waiting] = []
         busy: list[Waiting] = []
@@ -92,8 +96,16 @@ class Rounds:
         self._again = {each.subscription for each in busy}
         if whole and not busy:
             self._complete_until = settled
+            if self._paced:
+                self._look_whole_at = time.monotonic() + min(IDLE_LOOK_SECONDS, next_due(settled))
         self._say_caught_up(served | {each.subscription for each in idle if whole}, settled)
         return bool(busy) and bool(served)
+
+    def _is_time_for_whole_look(self, settled: int) -> bool:
+        due = self._look_whole_at
+        if settled > self._complete_until:
+            due = min(due, self._looked_whole_at + WHOLE_LOOK_SECONDS)
+        return not self._paced or time.monotonic() >= due
 
     def _look(self, settled: int, *, whole: bool) -> list[Waiting]:
         windows = self.worker.windows
@@ -107,6 +119,7 @@ class Rounds:
         rows = [each for each in look(settled, only=only) if self._is_mine(each)]
         if whole:
             self._looked_whole_at = time.monotonic()
+            self._look_whole_at = self._looked_whole_at + WHOLE_LOOK_SECONDS
             windows.advance(settled, oldest=min((each.checkpoint for each in rows), default=settled))
         return rows
 
@@ -119,7 +132,10 @@ class Rounds:
     def _serve(self, busy: Sequence[Waiting], settled: int, count: Count) -> set[str]:
         served: set[str] = set()
         began = time.monotonic()
-        for group in _groups(busy):
+        for number, group in enumerate(_groups(busy)):
+            if number and self._overloaded is not None and time.monotonic() - self._asked_at >= _ASK_SECONDS:
+                self._asked_at = time.monotonic()
+                self._overloaded()
             if self._over() or (served and time.monotonic() - began > _LOOK_LASTS):
                 break
             served |= self._take_turns(group, settled, count)
@@ -129,6 +145,7 @@ class Rounds:
         """Claim a group and handle it, all of it within one turn."""
         worker, done = self.worker, []
         claims = claim.claim(group, token=worker.token, until=settled)
+        worker.held = tuple(claimed.segment for claimed in claims)
         worker.begin_turn()
         for number, claimed in enumerate(claims):
             if number and (worker.is_over or self._over()):
@@ -140,6 +157,7 @@ class Rounds:
             if not turn.is_over:
                 done.append(claimed)
         claim.release(done, token=worker.token)
+        worker.held = ()
         return {claimed.subscription for claimed in claims}
 
     def _say_caught_up(self, names: set[str], settled: int) -> None:

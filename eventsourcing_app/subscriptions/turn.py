@@ -6,12 +6,10 @@ import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from django.db import transaction
 from django.db.models.functions import Now
 
-from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions import claim
-from eventsourcing_app.subscriptions.failures import halt, judge, storable
+from eventsourcing_app.subscriptions.failures import judge, storable
 from eventsourcing_app.subscriptions.parking import park, parked_sequences, set_behind
 
 if TYPE_CHECKING:
@@ -87,25 +85,24 @@ class Turn:
             sequences=self.worker.windows.sequences,
         )
         self.forget_parked()
-        return not self.is_over and not self.claimed.is_halted
+        return not self.is_over and not self.claimed.why_halted
 
     def _stop_at(self, recorded: RecordedEvent, error: Exception, *, attempts: int, before: int | None) -> None:
         """Stop the subscription at an event, until it is tried again or an operator comes."""
         verdict = judge(self.definition, error, attempts=attempts)
-        with transaction.atomic(using=conf.DATABASE):
-            kept = claim.end(
-                self.claimed,
-                checkpoint=self.claimed.checkpoint if before is None else before,
-                attempted_position=recorded.position,
-                attempts=verdict.attempts,
-                careful_until=max(self.claimed.careful_until, recorded.position),
-                failed_position=recorded.position,
-                failed_at=Now(),
-                last_error=verdict.report,
-                retry_at=None if verdict.dead else claim.from_now(verdict.wait),
-            )
-            if kept and verdict.dead:
-                halt(self.definition.name, f"#{recorded.position} {recorded.type}: {verdict.reason}")
+        kept = claim.end(
+            self.claimed,
+            checkpoint=self.claimed.checkpoint if before is None else before,
+            attempted_position=recorded.position,
+            attempts=verdict.attempts,
+            careful_until=max(self.claimed.careful_until, recorded.position),
+            failed_position=recorded.position,
+            failed_at=Now(),
+            last_error=verdict.report,
+            retry_at=None if verdict.dead else claim.from_now(verdict.wait),
+        )
+        if kept and verdict.dead:
+            self.claimed.why_halted = f"#{recorded.position} {recorded.type}: {verdict.reason}"
         self.is_over = True
 
     def leave_to_newer(self, newer: TooNew) -> None:

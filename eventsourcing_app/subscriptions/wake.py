@@ -27,7 +27,6 @@ DISPATCHERS = {
 }
 """Who is woken, by the setting ``DISPATCHER``. Named by path: django-q2 is imported only where it is used."""
 
-_SLOT = 1
 _STALE = timedelta(seconds=30)
 
 
@@ -42,13 +41,13 @@ def request(**_signal: Any) -> None:
         start()
 
 
-def claim_slot() -> bool:
-    """Say that a wake is outstanding; false if one already is.
+def claim_slot(slot: int = 1) -> bool:
+    """Say that a wake is outstanding in a slot; false if one already is.
 
-    One that was never answered counts no more after half a minute, so that a queue which lost it does not mute the
-    others for ever.
+    A commit asks for the first; a worker that finds more than it can do alone asks for the next. One that was never
+    answered counts no more after half a minute, so that a queue which lost it does not mute the others for ever.
     """
-    rows = Wake.objects.using(conf.DATABASE).filter(slot=_SLOT)
+    rows = Wake.objects.using(conf.DATABASE).filter(slot=slot)
     stale = ExpressionWrapper(Now() - _STALE, output_field=DateTimeField())
     if rows.filter(Q(requested_at=None) | Q(requested_at__lt=stale)).update(requested_at=Now()):
         return True
@@ -56,7 +55,7 @@ def claim_slot() -> bool:
         return False
     try:
         with transaction.atomic(using=conf.DATABASE):
-            Wake.objects.using(conf.DATABASE).create(slot=_SLOT, requested_at=Now())
+            Wake.objects.using(conf.DATABASE).create(slot=slot, requested_at=Now())
     except IntegrityError:
         return False
     return True
@@ -64,10 +63,10 @@ def claim_slot() -> bool:
 
 def is_requested() -> bool:
     """Whether a wake is outstanding: somebody else will drain soon."""
-    return Wake.objects.using(conf.DATABASE).filter(slot=_SLOT, requested_at__isnull=False).exists()
+    return Wake.objects.using(conf.DATABASE).filter(requested_at__isnull=False).exists()
 
 
-def clear() -> None:
+def clear(slot: int = 1) -> None:
     """Say that the wake was heard: from here on another one may be asked for."""
-    rows = Wake.objects.using(conf.DATABASE).filter(slot=_SLOT)
+    rows = Wake.objects.using(conf.DATABASE).filter(slot=slot)
     rows.filter(requested_at__isnull=False).update(requested_at=None)

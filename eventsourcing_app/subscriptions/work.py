@@ -16,6 +16,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.failpoints import reach
 from eventsourcing_app.subscriptions import claim, pace
 from eventsourcing_app.subscriptions.careful import handle_carefully, look_into_death
+from eventsourcing_app.subscriptions.failures import halt
 from eventsourcing_app.subscriptions.retrying import retry_parked
 from eventsourcing_app.subscriptions.turn import Turn
 from eventsourcing_app.subscriptions.windows import Found, Share
@@ -56,28 +57,36 @@ class _Failed(Exception):
 def work(worker: Worker, definition: Definition, claimed: Claim) -> Turn:
     """Handle what is next for a claimed segment. Unless the turn ``is_over``, the claim is still to be released."""
     turn, began = Turn(worker, definition, claimed), time.monotonic()
+    _work(turn)
+    claimed.slow = turn.handled > 0 and (time.monotonic() - began) / turn.handled > _SLOW_SECONDS
+    if claimed.why_halted:
+        # Not while the segment is locked: operators lock the subscription first.
+        halt(definition.name, claimed.why_halted)
+    return turn
+
+
+def _work(turn: Turn) -> None:
+    claimed = turn.claimed
     found = _find(turn)
     if claimed.lost and not look_into_death(turn, found.events):
-        return turn
+        return
     if claimed.parked_is_due:
         retry_parked(turn)
     if not turn.is_over and not claimed.is_due:
         claim.end(claimed)
         turn.is_over = True
     if turn.is_over:
-        return turn
+        return
     found = Found([each for each in found.events if each.position > claimed.checkpoint], found.reached)
     granted = _granted(turn, len(found.events))
     if granted is not None:
         if not granted:
-            return turn
+            return
         if granted < len(found.events):
             found = Found(found.events[:granted], found.events[granted - 1].position)
     _handle(turn, found)
     if granted is not None:
-        pace.give_back(definition.name, granted - turn.handled)
-    claimed.slow = turn.handled > 0 and (time.monotonic() - began) / turn.handled > _SLOW_SECONDS
-    return turn
+        pace.give_back(turn.definition.name, granted - turn.handled)
 
 
 def _find(turn: Turn) -> Found:

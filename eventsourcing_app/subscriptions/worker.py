@@ -43,6 +43,8 @@ class Worker:
     token: UUID = field(default_factory=uuid4)
     """Fences all that it claims: a checkpoint moves only for whoever has the token."""
     windows: Windows = field(default_factory=Windows)
+    held: tuple[int, ...] = ()
+    """The segments that it is at: their leases are renewed. What it had to let go is not among them."""
     watched: Callable[[bool], None] = _nobody
     """Told when a handler is called and when it has returned: a supervisor kills a process whose handler hangs."""
     ends: float = 0.0

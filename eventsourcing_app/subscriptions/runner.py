@@ -1,0 +1,105 @@
+"""The runner: worker processes that deliver events all the time, and the process that watches over them.
+
+A worker that dies is replaced, and what it had claimed is given up at once, so that nobody waits for its lease. One
+whose handler takes too long is killed: it may hang in a way that nothing inside of it could end.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import sys
+import time
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+from django.db import DatabaseError, InterfaceError, connections
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.child import main
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+logger = logging.getLogger("eventsourcing_app.subscriptions")
+
+# A fork begins in milliseconds, and this process has no connection open then. Elsewhere than on Linux, libraries of the
+# system may not survive one.
+_processes: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+_HANGS = "A handler has taken more than %s s: worker %d is killed. See HANDLER_SECONDS."
+_LOOK_SECONDS = 0.5
+_SHORT_LIFE, _LONGEST_PAUSE = 5.0, 5.0
+"""A worker that lived no longer than this is replaced after a pause, so that one that cannot begin costs little."""
+
+
+class _Child:
+    """One worker process."""
+
+    def __init__(self, number: int) -> None:
+        self.number, self.token = number, uuid4()
+        self.busy_since: Any = _processes.RawValue("d", 0.0)
+        self.began = time.monotonic()
+        self.process = _processes.Process(
+            target=main, args=(self.token, self.busy_since), name=f"subscriptions-{number}", daemon=True
+        )
+        connections.close_all()  # or both would use them
+        self.process.start()
+
+    @property
+    def hangs(self) -> bool:
+        """Whether one call of a handler has taken longer than any may."""
+        since = self.busy_since.value
+        return bool(since) and time.monotonic() - since > conf.HANDLER_SECONDS
+
+
+def run(workers: int, *, stop: Callable[[], bool]) -> None:
+    """Keep so many worker processes at work until ``stop()``; each then ends after the batch that it is at."""
+    children = [_Child(number) for number in range(workers)]
+    failures = [0] * workers
+    try:
+        while not stop():
+            wait([child.process.sentinel for child in children], timeout=_LOOK_SECONDS)
+            for child in list(children):
+                if child.process.is_alive() and child.hangs:
+                    logger.error(_HANGS, conf.HANDLER_SECONDS, child.number)
+                    child.process.kill()
+                    child.process.join()
+                if not child.process.is_alive() and not stop():
+                    children[child.number] = _replaced(child, failures)
+    finally:
+        _end(children)
+
+
+def _replaced(child: _Child, failures: list[int]) -> _Child:
+    child.process.join()
+    lived = time.monotonic() - child.began
+    failures[child.number] = failures[child.number] + 1 if lived < _SHORT_LIFE else 0
+    logger.error("Worker %d has died (exit code %s); another one begins.", child.number, child.process.exitcode)
+    give_up(child.token)
+    if failures[child.number] > 1:
+        time.sleep(min(_LONGEST_PAUSE, 0.1 * 2 ** failures[child.number]))
+    return _Child(child.number)
+
+
+def give_up(token: UUID) -> None:
+    """Say of a worker that it is dead, if the database can be told; if not, its leases end by themselves."""
+    try:
+        claim.give_up(token)
+    except (DatabaseError, InterfaceError):
+        logger.warning("The claims of a dead worker could not be given up.", exc_info=True)
+    finally:
+        connections.close_all()
+
+
+def _end(children: list[_Child]) -> None:
+    for child in children:
+        child.process.terminate()
+    patience = time.monotonic() + conf.HANDLER_SECONDS
+    for child in children:
+        child.process.join(max(0.0, patience - time.monotonic()))
+        if child.process.is_alive():
+            child.process.kill()
+            child.process.join()
+            give_up(child.token)
