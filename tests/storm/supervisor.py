@@ -1,0 +1,168 @@
+"""Processes that are killed and begin again within milliseconds: forked from a parent that is warm.
+
+The parent has set Django up and has no connection open when it forks. It counts every end, and knows why it came.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+from django.db import connections
+
+from eventsourcing_app import failpoints
+from eventsourcing_app.subscriptions.runner import give_up
+from tests.storm.history import read
+from tests.storm.roles import ROLES, Post
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from pathlib import Path
+
+
+@dataclass(slots=True)
+class Place:
+    """Where a process stands; when it ends, another one takes it."""
+
+    name: str
+    role: str
+    pid: int = 0
+    incarnation: int = 0
+    token: UUID = field(default_factory=uuid4)
+    armed: str = ""
+    """The failpoint that is armed there, if one is."""
+
+    @property
+    def reacts(self) -> bool:
+        """Whether it claims segments."""
+        return self.role in ("consume", "drain")
+
+
+class Supervisor:
+    """See the module."""
+
+    def __init__(self, folder: Path, accounts: Sequence[UUID], seed: int) -> None:
+        self._folder, self._accounts, self._seed = folder, accounts, seed
+        self._chance = random.Random(f"supervisor {seed}")
+        self.places: list[Place] = []
+        self.kills: Counter[str] = Counter()
+        """By role: processes that the nemesis has killed."""
+        self.failpoints: Counter[str] = Counter()
+        """By name: processes that have died there."""
+        self.broken: list[str] = []
+        """Processes that have ended by themselves."""
+        self._stderr = os.open(folder / "output", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+
+    def start(self, name: str, role: str) -> None:
+        """Open a place."""
+        place = Place(name, role)
+        self.places.append(place)
+        self._fork(place)
+
+    def kill(self, place: Place, *, arm: Callable[[Place], str]) -> None:
+        """Kill the process that stands there, and let another one begin, with what ``arm`` says armed."""
+        os.kill(place.pid, signal.SIGKILL)
+        self.kills[place.role] += 1
+        os.waitpid(place.pid, 0)
+        self._replace(place, arm)
+
+    def freeze(self, place: Place) -> None:
+        """Stop it without a word: to everybody else it seems dead, until it goes on."""
+        os.kill(place.pid, signal.SIGSTOP)
+
+    def thaw(self, place: Place) -> None:
+        """Let it go on with what it was at."""
+        os.kill(place.pid, signal.SIGCONT)
+
+    def reap(self, *, arm: Callable[[Place], str]) -> None:
+        """Replace processes that have died on their own: at a failpoint, of poison, or for no good reason."""
+        for place in self.places:
+            if place.pid and self._has_ended(place):
+                self._replace(place, arm)
+
+    def end(self, roles: Iterable[str]) -> None:
+        """Tell processes to end, wait until they have, and close their places."""
+        ending = [place for place in self.places if place.role in set(roles)]
+        for place in ending:
+            os.kill(place.pid, signal.SIGTERM)
+        patience = time.monotonic() + 30
+        while any([place.pid and not self._has_ended(place, told=True) for place in ending]):
+            if time.monotonic() > patience:
+                self.broken += [f"{place.name} did not end when it was told to" for place in ending if place.pid]
+                self._kill_all(ending)
+            time.sleep(0.01)
+        self.places = [place for place in self.places if place not in ending]
+
+    def kill_everything(self) -> None:
+        """Leave nothing behind."""
+        self._kill_all(self.places)
+        self.places = []
+
+    def _kill_all(self, places: Iterable[Place]) -> None:
+        for place in places:
+            if place.pid:
+                os.kill(place.pid, signal.SIGKILL)
+                os.waitpid(place.pid, 0)
+                place.pid = 0
+
+    def _has_ended(self, place: Place, *, told: bool = False) -> bool:
+        pid, status = os.waitpid(place.pid, os.WNOHANG)
+        if not pid:
+            return False
+        if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
+            if place.armed and not self._was_poisoned(pid):
+                self.failpoints[place.armed] += 1
+            else:
+                self.failpoints["(poison)"] += 1
+        elif not told or status not in (0, signal.SIGTERM):
+            self.broken.append(f"{place.name}, a process of role {place.role}, ended with status {status}")
+        place.pid = 0
+        return True
+
+    def _was_poisoned(self, pid: int) -> bool:
+        return any(line["process"] == pid for path in self._folder.glob("*.deaths") for line in read(path))
+
+    def _replace(self, place: Place, arm: Callable[[Place], str]) -> None:
+        # Half of the time as the runner does, half of the time as where nobody is left to tell.
+        if place.reacts and self._chance.random() < 0.5:
+            give_up(place.token)
+        place.incarnation += 1
+        place.token, place.armed = uuid4(), arm(place)
+        self._fork(place)
+
+    def _fork(self, place: Place) -> None:
+        connections.close_all()
+        # Else one that is told to end when it has just begun would run what this process does then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        place.pid = os.fork()
+        if place.pid:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            return
+        code = 1
+        try:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+            self._run(place)
+            code = 0
+        except BaseException:  # noqa: BLE001 - whatever it is, it is written down, and found by its status
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _run(self, place: Place) -> None:
+        os.dup2(self._stderr, 2)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        seed = f"{place.name} {place.incarnation} {self._seed}"
+        random.seed(seed)
+        failpoints.arm(place.armed)
+        post = Post(place.name, place.incarnation, self._folder, self._accounts, random.Random(seed), place.token)
+        ROLES[place.role](post)
