@@ -17,7 +17,7 @@ from eventsourcing_app.subscriptions.failures import halt
 from eventsourcing_app.subscriptions.look import look, next_due
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 from eventsourcing_app.subscriptions.registry import registry
-from eventsourcing_app.subscriptions.runtime import definition_of
+from eventsourcing_app.subscriptions.subscribed import definition_of
 from eventsourcing_app.subscriptions.windows import Share
 from eventsourcing_app.subscriptions.work import work
 
