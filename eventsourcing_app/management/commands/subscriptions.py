@@ -1,4 +1,4 @@
-"""``manage.py subscriptions``: how far each subscription is behind, what it has parked, and what operators do about it."""
+"""``manage.py subscriptions``: how far each is behind, what it has parked, and what operators do about it."""
 
 from __future__ import annotations
 
