@@ -57,10 +57,20 @@ WHERE token = %s AND id IN ({ids})
 # Nobody is there, and nothing is for it: several at a time, each where it still is where it was seen.
 _PASS = """
 UPDATE {segment} SET checkpoint = %s WHERE id IN (
-    SELECT s.id FROM {segment} s JOIN (VALUES {values}) AS seen ON s.id = seen.column1 AND s.checkpoint = seen.column2
-    WHERE s.token IS NULL {lock}
+    SELECT s.id FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id
+    JOIN (VALUES {values}) AS seen ON s.id = seen.column1 AND s.checkpoint = seen.column2
+    WHERE s.token IS NULL AND b.status = 'active' AND b.fingerprint IN ({fingerprints}) {lock}
 )
 """
+
+FREE: dict[str, Any] = {
+    "token": None,
+    "claimed_until": None,
+    "lost": False,
+    "in_flight_from": None,
+    "in_flight_to": None,
+}
+"""A segment that nobody is at: whoever had claimed it cannot move its checkpoint."""
 
 
 @dataclass(slots=True)
@@ -163,9 +173,15 @@ def renew(token: UUID, segments: Collection[int]) -> int:
     return rows.update(claimed_until=from_now(conf.LEASE_SECONDS))
 
 
-def give_up(token: UUID) -> int:
-    """Say of a worker that it is dead: what it had claimed can be taken over at once. Returns how many segments."""
-    return Segment.objects.using(conf.DATABASE).filter(token=token).update(claimed_until=from_now(-1))
+def give_up(token: UUID, *, at: int | None = None) -> None:
+    """Say of a worker that it is dead: what it had claimed can be taken over at once.
+
+    ``at`` is the segment that it was at, if that is known (0: none): only that one is then suspected of its death.
+    """
+    rows = Segment.objects.using(conf.DATABASE).filter(token=token)
+    if at is not None:
+        rows.exclude(pk=at).update(**FREE)
+    rows.update(claimed_until=from_now(-1))
 
 
 def release(done: Iterable[Claim], *, token: UUID) -> None:
@@ -193,15 +209,15 @@ def pass_by(idle: Collection[Waiting], *, until: int) -> None:
     connection = log_connection()
     values = [(each.segment, each.checkpoint) for each in idle]
     lock = "ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    sql = _PASS.format(**_names(connection), values=_typed(connection, values), lock=lock)
+    prints = [*{each.fingerprint for each in idle}]
+    sql = _PASS.format(**_names(connection), values=_typed(connection, values), fingerprints=_marks(prints), lock=lock)
     with connection.cursor() as cursor:
-        cursor.execute(sql, [until, *(each for row in values for each in row)])
+        cursor.execute(sql, [until, *(each for row in values for each in row), *prints])
 
 
 def end(claimed: Claim, **values: Any) -> bool:
     """End one claim with other values than its progress; false if it was given to another worker."""
-    free = {"token": None, "claimed_until": None, "in_flight_from": None, "in_flight_to": None, "lost": False}
-    return mine(claimed).update(**free, served_at=Now(), **values) == 1
+    return mine(claimed).update(**FREE, served_at=Now(), **values) == 1
 
 
 def from_now(seconds: float) -> ExpressionWrapper[Any]:
