@@ -44,6 +44,12 @@ _CLAIMED = """id, checkpoint, careful_until, lost, attempted_position, attempts,
     CASE WHEN retry_at IS NULL OR retry_at <= {now} THEN 1 ELSE 0 END,
     CASE WHEN parked_due_at <= {now} THEN 1 ELSE 0 END
 """
+# All of them are locked before the first is changed, in the order in which operators lock them.
+_IN_ORDER = """
+WITH locked AS MATERIALIZED (
+    SELECT id FROM {segment} WHERE id IN ({ids}) AND token = %s ORDER BY id FOR NO KEY UPDATE
+)
+"""
 _RELEASE = """
 UPDATE {segment} SET token = NULL, claimed_until = NULL, lost = {false}, in_flight_from = NULL, in_flight_to = NULL,
     checkpoint = done.column2, slow = done.column3, served_at = {now}, retry_at = NULL, failed_position = NULL,
@@ -170,7 +176,10 @@ def hold(claimed: Claim) -> bool:
 def renew(token: UUID, segments: Collection[int]) -> int:
     """Give a sign of life for what a worker has claimed and is at; return how many of them are still its own."""
     rows = Segment.objects.using(conf.DATABASE).filter(token=token, pk__in=segments)
-    return rows.update(claimed_until=from_now(conf.LEASE_SECONDS))
+    with transaction.atomic(using=conf.DATABASE):
+        # One whose row is locked is being handled in a transaction, and nobody else can claim it meanwhile.
+        free = rows.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)
+        return rows.filter(pk__in=list(free)).update(claimed_until=from_now(conf.LEASE_SECONDS))
 
 
 def give_up(token: UUID, *, at: int | None = None) -> None:
@@ -187,11 +196,19 @@ def give_up(token: UUID, *, at: int | None = None) -> None:
 def release(done: Iterable[Claim], *, token: UUID) -> None:
     """Give segments back with the checkpoints that they have reached; those of another worker stay as they are."""
     values = [(each.segment, each.checkpoint, each.slow) for each in done]
-    if values:
-        connection = log_connection()
-        sql = _RELEASE.format(**_names(connection), values=_typed(connection, values), now=now(connection))
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [*(each for row in values for each in row), _uuid(connection, token)])
+    if not values:
+        return
+    connection = log_connection()
+    names = _names(connection)
+    sql = _RELEASE.format(**names, values=_typed(connection, values), now=now(connection))
+    params: list[Any] = [*(each for row in values for each in row), _uuid(connection, token)]
+    if len(values) > 1 and connection.vendor == "postgresql":
+        ids = [each[0] for each in values]
+        locked = _IN_ORDER.format(**names, ids=_marks(ids))
+        sql = f"{locked}{sql} AND {names['segment']}.id IN (SELECT id FROM locked)"
+        params = [*ids, token, *params]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
 
 
 def leave(claims: Collection[Claim], *, token: UUID) -> None:
