@@ -12,6 +12,7 @@ from eventsourcing_app.log.recorded import RecordedEvent
 from eventsourcing_app.projections.base import Projection
 from eventsourcing_app.subscriptions.declare import handles, subscriber
 from eventsourcing_app.subscriptions.publish import publish
+from eventsourcing_app.subscriptions.runtime import subscribe, unsubscribe, wait_for
 
 __version__ = "0.1.0"
 
@@ -26,5 +27,8 @@ __all__ = [
     "flow",
     "handles",
     "publish",
+    "subscribe",
     "subscriber",
+    "unsubscribe",
+    "wait_for",
 ]

@@ -16,8 +16,9 @@ import re
 import weakref
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from itertools import count
 from types import MappingProxyType
@@ -171,11 +172,23 @@ class context:  # noqa: N801 - used like a function, as contextlib.suppress
         return _name("correlation_id", self._correlation_id, MAX_CORRELATION_ID)
 
 
-class apart(context):  # noqa: N801 - like context
-    """A ``context`` that takes nothing over from outside: for work that only happens to be done there."""
-
-    def _within(self, outer: Context) -> Context:
-        return replace(super()._within(Context()), _outer=weakref.ref(outer))
+@contextmanager
+def caused(*, actor: str, correlation_id: str, causation_id: UUID | None, depth: int) -> Iterator[None]:
+    """Be in the context of a handler, which takes nothing over from outside. What it says comes from the log, and was
+    checked on its way there.
+    """
+    before = _current.set(
+        Context(
+            actor=actor,
+            correlation_id=correlation_id or str(uuid7()),
+            causation_id=causation_id,
+            more=MappingProxyType({DEPTH: depth}),
+        )
+    )
+    try:
+        yield
+    finally:
+        _current.reset(before)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -23,7 +23,10 @@ WORDS = [
     "flow",
     "handles",
     "publish",
+    "subscribe",
     "subscriber",
+    "unsubscribe",
+    "wait_for",
 ]
 
 EVENTS_MODULE = """

@@ -6,7 +6,7 @@ import asyncio
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventsourcing_app.context import DEPTH, Reaction, apart, reacting
+from eventsourcing_app.context import DEPTH, Reaction, caused, reacting
 from eventsourcing_app.exceptions import ReactionRefused
 from eventsourcing_app.log.connection import log_connection
 
@@ -31,11 +31,11 @@ def deliver(definition: Definition, recorded: RecordedEvent, event: object) -> N
         kind="projection" if definition.transactional else "subscriber",
         depth=depth,
     )
-    around = apart(
+    around = caused(
         actor=f"subscription:{definition.name}",
         correlation_id=recorded.correlation_id,
         causation_id=recorded.event_id,
-        causation_depth=depth,  # the key DEPTH
+        depth=depth,
     )
     with _reacting(definition, reaction), around:
         for handler in definition.handlers_of(recorded.type):
@@ -52,7 +52,7 @@ def deliver_batch(definition: Definition, batch: Sequence[tuple[object, Recorded
         kind="projection" if definition.transactional else "batch",
         depth=depth,
     )
-    around = apart(actor=f"subscription:{definition.name}", causation_depth=depth)
+    around = caused(actor=f"subscription:{definition.name}", correlation_id="", causation_id=None, depth=depth)
     handlers = dict.fromkeys(handler for _, each in batch for handler in definition.handlers_of(each.type))
     with _reacting(definition, reaction), around:
         for handler in handlers:

@@ -1,4 +1,4 @@
-"""Reading one's own writes: ``wait_for`` lets a reader wait until projections have reached what was just written."""
+"""Reading one's own writes: a reader waits until projections have reached what was just written (``wait_for``)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,8 @@ if TYPE_CHECKING:
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
 
 
-def wait_for(position: int, *, subscription: str | Collection[str] | None = None, timeout: float = 5.0) -> None:
-    """Wait until subscriptions have reached a position of the log: those named, or all active projections.
-
-    A subscription has reached it when it has handled, or parked, all that it reacts to at or below it. ``position`` is
-    what commands return and ``save()`` leaves on the instance. Not inside the transaction that wrote it: nobody else
-    can see that event yet. Raises ``NotCaughtUp`` after ``timeout`` seconds, or at once for one that is paused, halted,
-    unsubscribed or unknown.
-    """
+def wait(position: int, subscription: str | Collection[str] | None, timeout: float) -> None:
+    """See ``wait_for``."""
     end, pause = time.monotonic() + timeout, _SHORTEST_PAUSE
     names = None if subscription is None else {subscription} if isinstance(subscription, str) else set(subscription)
     if names is not None:
