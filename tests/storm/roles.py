@@ -5,7 +5,6 @@ What was killed in the middle of a payment is paid again by who comes after it, 
 
 from __future__ import annotations
 
-import multiprocessing
 import random
 import signal
 import time
@@ -42,6 +41,8 @@ class Post(NamedTuple):
     accounts: Sequence[UUID]
     chance: random.Random
     token: UUID
+    at: Any
+    since: Any
 
     @property
     def history(self) -> Path:
@@ -177,7 +178,7 @@ def observe(post: Post) -> None:
 
 def consume(post: Post) -> None:
     """Be a worker of ``run_subscriptions``."""
-    child.main(post.token, multiprocessing.RawValue("d", 0.0))
+    child.main(post.token, post.at, post.since)
 
 
 def drain_again(post: Post) -> None:

@@ -5,6 +5,7 @@ The parent has set Django up and has no connection open when it forks. It counts
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import random
 import signal
@@ -12,14 +13,15 @@ import sys
 import time
 import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
-from django.db import connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from eventsourcing_app import failpoints
-from eventsourcing_app.subscriptions.runner import give_up
+from eventsourcing_app.subscriptions import claim
 from tests.storm.history import read
 from tests.storm.roles import ROLES, Post
 
@@ -39,6 +41,9 @@ class Place:
     token: UUID = field(default_factory=uuid4)
     armed: str = ""
     """The failpoint that is armed there, if one is."""
+    at: Any = field(default_factory=lambda: multiprocessing.RawValue("q", 0))
+    """The segment that it is at, in memory that it shares with this process; 0 if at none."""
+    since: Any = field(default_factory=lambda: multiprocessing.RawValue("d", 0.0))
 
     @property
     def reacts(self) -> bool:
@@ -94,10 +99,10 @@ class Supervisor:
         for place in ending:
             os.kill(place.pid, signal.SIGTERM)
         patience = time.monotonic() + 30
-        while any([place.pid and not self._has_ended(place, told=True) for place in ending]):
+        while ending_still := [each for each in ending if each.pid and not self._has_ended(each, told=True)]:
             if time.monotonic() > patience:
-                self.broken += [f"{place.name} did not end when it was told to" for place in ending if place.pid]
-                self._kill_all(ending)
+                self.broken += [f"{place.name} did not end when it was told to" for place in ending_still]
+                self._kill_all(ending_still)
             time.sleep(0.01)
         self.places = [place for place in self.places if place not in ending]
 
@@ -131,12 +136,22 @@ class Supervisor:
         return any(line["process"] == pid for path in self._folder.glob("*.deaths") for line in read(path))
 
     def _replace(self, place: Place, arm: Callable[[Place], str]) -> None:
-        # Half of the time as the runner does, half of the time as where nobody is left to tell.
-        if place.reacts and self._chance.random() < 0.5:
-            give_up(place.token)
+        if place.reacts:
+            self._give_up(place)
         place.incarnation += 1
         place.token, place.armed = uuid4(), arm(place)
+        place.at.value, place.since.value = 0, 0.0
         self._fork(place)
+
+    def _give_up(self, place: Place) -> None:
+        """Say that a worker is dead, as the runner does, or with less that is known; or there is nobody left to say so.
+
+        Those of role ``drain`` do not know their token, so nobody ever says it of them.
+        """
+        known = self._chance.choice(("where", "that", "nothing"))
+        if known != "nothing":
+            with suppress(DatabaseError, InterfaceError):
+                claim.give_up(place.token, at=place.at.value if known == "where" else None)
 
     def _fork(self, place: Place) -> None:
         connections.close_all()
@@ -164,5 +179,14 @@ class Supervisor:
         seed = f"{place.name} {place.incarnation} {self._seed}"
         random.seed(seed)
         failpoints.arm(place.armed)
-        post = Post(place.name, place.incarnation, self._folder, self._accounts, random.Random(seed), place.token)
+        post = Post(
+            name=place.name,
+            incarnation=place.incarnation,
+            folder=self._folder,
+            accounts=self._accounts,
+            chance=random.Random(seed),
+            token=place.token,
+            at=place.at,
+            since=place.since,
+        )
         ROLES[place.role](post)
