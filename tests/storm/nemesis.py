@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections import Counter
@@ -19,13 +18,16 @@ if TYPE_CHECKING:
 
 CREW = {"pay": 2, "spread": 1, "observe": 1, "consume": 2, "drain": 1}
 """How many processes of each role there are."""
-HIT = {
-    "pay": ("append.inserted:0.02", "commit.wake:0.02"),
-    "spread": ("append.inserted:0.1", "commit.wake:0.1"),
-    "consume": ("work.effect:0.05", "work.attempt:0.01", "append.inserted:0.02", "commit.wake:0.02"),
-    "drain": ("work.effect:0.05", "work.attempt:0.01", "append.inserted:0.02", "commit.wake:0.02"),
+WRITING, REACTING = ("append.inserted", "commit.wake"), ("work.effect", "work.attempt")
+FAILPOINTS = {
+    "pay": WRITING,
+    "spread": WRITING,
+    "consume": (*REACTING, *WRITING),
+    "drain": (*REACTING, *WRITING),
 }
-"""The failpoints that may be armed in a role."""
+"""Which failpoints may be armed in a role; a subscriber writes as well."""
+CHANCE = 0.03
+"""How likely it is that reaching one that is armed is the end."""
 LONGEST_PAUSE = 0.5
 RESTARTS = 10.0, 15.0
 FROZEN = 3.0
@@ -40,6 +42,7 @@ class Nemesis:
         self._restart_at = time.monotonic() + self._chance.uniform(*RESTARTS)
         self._frozen: Place | None = None
         self._thaw_at = 0.0
+        self._hurry_at = 0.0
         self.restarts = self.freezes = 0
 
     def rage(self, seconds: float) -> None:
@@ -47,6 +50,7 @@ class Nemesis:
         for role, count in CREW.items():
             for number in range(count):
                 self._supervisor.start(f"{role}-{number}", role)
+        self._hurry_at = time.monotonic() + seconds / 2
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             time.sleep(self._chance.uniform(0, LONGEST_PAUSE))
@@ -65,8 +69,6 @@ class Nemesis:
             time.sleep(0.2)
             self._supervisor.reap(arm=_nothing)
             rests = is_at_rest()
-            if os.environ.get("STORM_LAG"):
-                print(f"{end - time.monotonic():.0f} {dict(lag())}", flush=True)
         self._supervisor.end(["consume", "drain"])
         return rests
 
@@ -93,8 +95,11 @@ class Nemesis:
             self._frozen = None
 
     def _arm(self, place: Place) -> str:
-        named = HIT.get(place.role, ())
-        return self._chance.choice(named) if named and self._chance.random() < 0.5 else ""
+        names = FAILPOINTS.get(place.role, ())
+        missing = [name for name in names if not self._supervisor.failpoints[name]]
+        if missing and time.monotonic() > self._hurry_at:
+            return self._chance.choice(missing)
+        return f"{self._chance.choice(names)}:{CHANCE}" if names and self._chance.random() < 0.5 else ""
 
 
 def _nothing(_place: Place) -> str:

@@ -62,6 +62,8 @@ class Supervisor:
         """By role: processes that the nemesis has killed."""
         self.failpoints: Counter[str] = Counter()
         """By name: processes that have died there."""
+        self.poisoned = 0
+        """Processes that have died of an event."""
         self.broken: list[str] = []
         """Processes that have ended by themselves."""
         self._stderr = os.open(folder / "output", os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -124,9 +126,9 @@ class Supervisor:
             return False
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
             if place.armed and not self._was_poisoned(pid):
-                self.failpoints[place.armed] += 1
+                self.failpoints[place.armed.partition(":")[0]] += 1
             else:
-                self.failpoints["(poison)"] += 1
+                self.poisoned += 1
         elif not told or status not in (0, signal.SIGTERM):
             self.broken.append(f"{place.name}, a process of role {place.role}, ended with status {status}")
         place.pid = 0
