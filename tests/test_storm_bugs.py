@@ -22,6 +22,7 @@ SCENES = (
     ("a_frozen_worker_goes_on", (NONE, "checkpoint_without_fence")),
     ("a_worker_is_slow", (NONE, "skip_locked_for_each_event")),
     ("an_event_kills", (NONE, "attempts_counted_afterwards")),
+    ("a_worker_comes_late_to_a_death", (NONE, "death_forgotten")),
     ("a_worker_dies_between_segments", (NONE, "unstable_segment_hash")),
     ("a_worker_is_frozen_in_a_failure", (NONE, "parking_without_the_lock")),
 )
@@ -32,6 +33,7 @@ BROKEN = {
     "checkpoint_without_fence": "projection is the fold",
     "skip_locked_for_each_event": "each stream arrives in order",
     "attempts_counted_afterwards": "poison is isolated",
+    "death_forgotten": "poison is isolated",
     "unstable_segment_hash": "every event is delivered",
     "parking_without_the_lock": "projection is the fold",
     "loop_that_ends_early": "every event is delivered",

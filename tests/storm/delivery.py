@@ -40,11 +40,11 @@ def main() -> None:
     server = start_server(folder)
     print(f"seed {seed}, {given['seconds']:g} s, in {folder}", flush=True)
     report = run(server, folder / "traces", float(given["seconds"]), seed)
-    print(json.dumps(report), flush=True)
     if report["violations"]:
         shutil.copy(folder / "pg" / "log", folder / "traces" / "server.log")
-        print(f"see {shutil.move(folder / 'traces', tempfile.mkdtemp(prefix='es-storm-kept-'))}", flush=True)
-        sys.exit(1)
+        report["kept"] = shutil.move(folder / "traces", tempfile.mkdtemp(prefix="es-storm-kept-"))
+    print(json.dumps(report), flush=True)
+    sys.exit(1 if report["violations"] else 0)
 
 
 def start_server(folder: Path) -> Embedded:

@@ -1,4 +1,4 @@
-"""Who makes the storm: kills, freezes and arms processes and crashes the server, as a seed says, then lets all calm down."""
+"""Who makes the storm: kills and freezes processes, arms failpoints, crashes the server, then lets all calm down."""
 
 from __future__ import annotations
 

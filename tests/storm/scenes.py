@@ -21,7 +21,8 @@ django.setup()
 from django.db import connection, connections, transaction  # noqa: E402  they need the apps
 
 from eventsourcing_app.models import SettledPosition, StoredEvent  # noqa: E402
-from eventsourcing_app.subscriptions import claim, parking, rounds  # noqa: E402
+from eventsourcing_app.subscriptions import claim, parking, rounds, worker  # noqa: E402
+from eventsourcing_app.subscriptions.definitions import ensure  # noqa: E402
 from tests.storm.bugs import BUGS  # noqa: E402
 from tests.storm.checker import check  # noqa: E402
 from tests.storm.sql import SEQUENCE  # noqa: E402
@@ -58,11 +59,11 @@ def an_older_append_is_open(world: World) -> None:
     writer = world.actor(write)
     writer.until("appended")
     world.note("another")
-    worker = world.worker(prepare)
-    worker.until("waits", or_end=True)
+    reader = world.worker(prepare)
+    reader.until("waits", or_end=True)
     writer.go()
     writer.end()
-    worker.end()
+    reader.end()
 
 
 def the_log_is_unused(world: World) -> None:
@@ -130,6 +131,33 @@ def an_event_kills(world: World) -> None:
     _one_after_the_other(world, 6)
 
 
+def a_worker_comes_late_to_a_death(world: World) -> None:
+    """It has looked when all was well, and claims what another one has died of since, together with something else."""
+    world.subscribe("fold")
+    poison = world.note()
+
+    def kill(recorded: RecordedEvent) -> None:
+        if recorded.position == poison:
+            world.traces.die("storm.outside", recorded.position)
+
+    world.subscribe("outside", before=kill, max_attempts=2)
+    _, outside = world.definitions
+
+    def prepare(here: Here) -> None:
+        _patch(worker, "TURN_SECONDS", 0)  # its turn is over with the first of the two
+        _stop_at(here, claim, "claim", "looked")
+
+    ensure(world.definitions)
+    late = world.worker(prepare)
+    late.until("looked")
+    world.worker(only=[outside]).end()
+    world.end_leases()
+    late.go()
+    late.end()
+    world.end_leases()
+    _one_after_the_other(world, 4)
+
+
 def a_worker_dies_between_segments(world: World) -> None:
     """It has come to the end of one segment; the others are left to the next worker."""
     world.subscribe("outside", segments=4)
@@ -174,20 +202,26 @@ SCENES: dict[str, Callable[[World], None]] = {
     scene.__name__: scene
     for scene in (
         *(an_older_append_is_open, the_log_is_unused, a_worker_dies_before_the_effect, a_frozen_worker_goes_on),
-        *(a_worker_is_slow, an_event_kills, a_worker_dies_between_segments, a_worker_is_frozen_in_a_failure),
+        *(
+            a_worker_is_slow,
+            an_event_kills,
+            a_worker_comes_late_to_a_death,
+            a_worker_dies_between_segments,
+            a_worker_is_frozen_in_a_failure,
+        ),
     )
 }
 
 
-def _freeze_and_replace(world: World, worker: Actor, where: str) -> None:
+def _freeze_and_replace(world: World, frozen: Actor, where: str) -> None:
     """Freeze a worker as a whole, so that it gives no sign of life either; it goes on when another one is through."""
-    worker.until(where)
-    worker.freeze()
+    frozen.until(where)
+    frozen.freeze()
     world.end_leases()
     world.worker().end()
-    worker.thaw()
-    worker.go()
-    worker.end()
+    frozen.thaw()
+    frozen.go()
+    frozen.end()
     world.worker().end()
 
 

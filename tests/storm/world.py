@@ -30,7 +30,7 @@ from tests.storm.models import Tally
 from tests.storm.reactions import Promise, Traces, tally
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 PATIENCE = 30.0
 """Seconds after which a scene has gone wrong."""
@@ -178,13 +178,15 @@ class World:
 
         return Actor(play_with_bug)
 
-    def worker(self, prepare: Callable[[Here], object] | None = None) -> Actor:
+    def worker(
+        self, prepare: Callable[[Here], object] | None = None, *, only: Sequence[Definition] | None = None
+    ) -> Actor:
         """Start a worker that drains and ends; ``prepare`` is called before, to stop it where the scene wants it."""
 
         def work(here: Here) -> None:
             if prepare is not None:
                 prepare(here)
-            drain(definitions=self.definitions, early=True)
+            drain(definitions=only or self.definitions, early=True)
 
         return self.actor(work)
 
