@@ -5,6 +5,7 @@ What was killed in the middle of a payment is paid again by who comes after it, 
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -51,17 +52,17 @@ class Post(NamedTuple):
 
 
 class Told:
-    """Whether the process was told to end."""
+    """Whether the process was told to end, or its parent is gone."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._told, self._parent = False, os.getppid()
         signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, *_signal: object) -> None:
         self._told = True
 
     def __call__(self) -> bool:
-        return self._told
+        return self._told or os.getppid() != self._parent
 
 
 def pay(post: Post) -> None:
