@@ -67,6 +67,7 @@ class DailyTotals(Projection):
     """What came into the bank and left it each day. Transfers stay inside, so they do not count."""
 
     name = TOTALS
+    models = (DailyTotal,)
 
     @handles(MoneyDeposited)
     def deposited(self, event: MoneyDeposited, recorded: RecordedEvent) -> None:

@@ -12,6 +12,21 @@ if TYPE_CHECKING:
     from eventsourcing_app.subscriptions.registry import OnFailure, Start
 
 
+_named: dict[str, type[Projection]] = {}
+
+
+def projection_named(name: str) -> type[Projection] | None:
+    """Return the projection with this name, if this code declares it."""
+    found = _named.get(name)
+    definition = registry.get(name)
+    return found if definition is not None and found is not None and definition.place == place_of(found) else None
+
+
+def place_of(projection: type[Projection]) -> str:
+    """Return where a projection is declared."""
+    return f"{projection.__module__}.{projection.__qualname__}"
+
+
 class Projection:
     """Base of projections. A subclass has a ``name`` and methods marked with ``@handles``.
 
@@ -49,7 +64,7 @@ class Projection:
             Definition(
                 name=cls.name,
                 kind="projection",
-                place=f"{cls.__module__}.{cls.__qualname__}",
+                place=place_of(cls),
                 handlers=handlers,
                 transactional=True,
                 start=cls.start,
@@ -60,3 +75,4 @@ class Projection:
                 max_attempts=cls.max_attempts,
             )
         )
+        _named[cls.name] = cls

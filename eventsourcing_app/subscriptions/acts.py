@@ -78,6 +78,16 @@ class SubscriptionRateChanged:
     before: str
 
 
+@event("eventsourcing.projection_rebuilt")
+class ProjectionRebuilt:
+    """Its tables were built again from the beginning, and put in the place of those that served."""
+
+    subscription: str
+    reason: str
+    checkpoint: int
+    in_place: bool
+
+
 @event("eventsourcing.parked_events_retried")
 class ParkedEventsRetried:
     """Events that had failed are tried again, with new attempts."""

@@ -53,6 +53,8 @@ def drain(
     inside_transaction: bool = False,
     overloaded: Callable[[], None] | None = None,
     paced: bool = False,
+    until: int | None = None,
+    worker: Worker | None = None,
 ) -> Drained:
     """Handle whatever subscriptions are behind with, until nothing is left, ``stop()`` is true or ``seconds`` are over.
 
@@ -62,8 +64,9 @@ def drain(
     undoes; tests say ``inside_transaction``.
 
     ``definitions`` restricts it to these subscriptions. ``overloaded`` is called, once a second at most, when others
-    could share the work. With ``paced``, segments for which nothing came are moved once
-    a second at most, and it stays until they are: for workers that run all the time.
+    could share the work. With ``paced``, segments for which nothing came are moved once a second at most, and it stays
+    until they are: for workers that run all the time. ``until`` is a settled position, the last that is handled.
+    ``worker`` is known to whoever gives up what it has claimed, should this process die.
     """
     connection = log_connection()
     if (connection.in_atomic_block or not connection.get_autocommit()) and not inside_transaction:
@@ -73,23 +76,23 @@ def drain(
     def over() -> bool:
         return (stop is not None and stop()) or (end is not None and time.monotonic() >= end)
 
-    rounds = Rounds(Worker(), definitions, paced=paced, over=over, overloaded=overloaded)
+    rounds = Rounds(worker or Worker(), definitions, paced=paced, over=over, overloaded=overloaded)
     if early:
         hurry(rounds.names)
     # In a test that is one transaction no other connection sees the claims.
     with nullcontext() if connection.in_atomic_block else kept_alive(rounds.worker):
-        return _drain(rounds, over, relieved)
+        return _drain(rounds, over, relieved, until)
 
 
-def _drain(rounds: Rounds, over: Callable[[], bool], relieved: Callable[[], bool] | None) -> Drained:
+def _drain(rounds: Rounds, over: Callable[[], bool], relieved: Callable[[], bool] | None, until: int | None) -> Drained:
     drained, pause = Drained(), _SHORTEST_PAUSE
     while not over():
-        settled = settled_position()
+        settled = settled_position() if until is None else until
         did = rounds.run(settled, drained)
         if did or over():
             pause = _SHORTEST_PAUSE
             continue
-        if settled >= last_position():
+        if settled >= (last_position() if until is None else until):
             if rounds.is_complete(settled):
                 drained.waiting = waiting(rounds.names, until=settled)
                 return drained

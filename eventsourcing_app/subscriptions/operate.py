@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _Status, _State = Subscription.Status, ParkedEvent.State
 
-_FREE: dict[str, Any] = {
+FREED: dict[str, Any] = {
     **FREE,
     "attempted_position": None,
     "attempts": 0,
@@ -94,7 +94,7 @@ def skip(name: str, position: int, *, reason: str) -> None:
             if parked is not None:
                 take_out(segment.pk, parked)
             elif segment.failed_position == position:
-                _segments(name).filter(pk=segment.pk).update(checkpoint=position, **_FREE)
+                _segments(name).filter(pk=segment.pk).update(checkpoint=position, **FREED)
                 _go_on(row)
             else:
                 continue
@@ -130,7 +130,7 @@ def reset(name: str, to: Start, *, reason: str) -> None:
             )
         for segment in segments:
             parked_of(segment.pk).filter(position__gt=checkpoint).delete()
-            _segments(name).filter(pk=segment.pk).update(checkpoint=checkpoint, careful_until=0, **_FREE)
+            _segments(name).filter(pk=segment.pk).update(checkpoint=checkpoint, careful_until=0, **FREED)
             summarize(segment.pk)
         acts.record_act(
             acts.SubscriptionReset(

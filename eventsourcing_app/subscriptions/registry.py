@@ -68,7 +68,8 @@ class Definition:
 
     def _rules(self) -> tuple[tuple[bool, str], ...]:
         start, most = self.start, self.max_attempts
-        named = bool(self.name) and len(self.name) <= _MAX_NAME and self.name.isprintable()
+        longest = _MAX_NAME if self.kind != "rebuild" else 2 * _MAX_NAME
+        named = bool(self.name) and len(self.name) <= longest and self.name.isprintable()
         return (
             (not named, f"needs a name of 1 to {_MAX_NAME} printable characters."),
             (not self.handlers, "names no event to react to."),

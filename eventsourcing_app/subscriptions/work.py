@@ -169,6 +169,8 @@ def _together(turn: Turn, found: Found) -> None:
             except Exception as error:
                 raise _Failed(error) from error
             reach("work.effect")
+            if turn.definition.kind == "rebuild":
+                reach("rebuild.batch")
             checkpoint = found.reached if whole else progress.checkpoint
             if progress.waiting:
                 turn.set_behind(progress.waiting, checkpoint=checkpoint)

@@ -1,4 +1,4 @@
-"""One rebuild of a model at a time. What excludes others ends with its process, however that ends."""
+"""One rebuild of a model or projection at a time. What excludes others ends with its process, however that ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import quote
 
 from django.core.files import locks
 
@@ -25,7 +26,7 @@ _LOOKS, _PAUSE = 25, 0.2
 
 @contextmanager
 def exclusive(label: str) -> Iterator[None]:
-    """Keep other rebuilds of this model out for the block. Raises ``RebuildRunning`` if one is under way."""
+    """Keep other rebuilds of the same out for the block. Raises ``RebuildRunning`` if one is under way."""
     connection = log_connection()
     exclude = _by_advisory_lock if connection.vendor == "postgresql" else _by_file
     with exclude(connection, label):
@@ -73,7 +74,7 @@ def _by_file(connection: BaseDatabaseWrapper, label: str) -> Iterator[None]:
     if not database:  # in memory: nobody else sees it
         yield
         return
-    path = Path(f"{database}-rebuild-{label}")
+    path = Path(f"{database}-rebuild-{quote(label, safe='')}")
     lock = _locked(path)
     if lock is None:
         raise _refused(label)

@@ -1,0 +1,138 @@
+"""Building: the loop that delivers events, over one rebuild, in as many processes as it has segments.
+
+A process that dies is replaced, and what it had claimed is given up; one that is told to stop ends after its batch.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from contextlib import suppress
+from multiprocessing.connection import wait
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import RebuildFailed
+from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.projections.child import Setting, main
+from eventsourcing_app.projections.replay import ReplayRefused, refusal, replaying
+from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.drain import drain
+from eventsourcing_app.subscriptions.worker import Worker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from eventsourcing_app.projections.rebuilding import Target, Wishes
+
+_spawn = multiprocessing.get_context("spawn")  # a fork would share the connection to the database
+_LOOK_SECONDS = 0.5
+_MOST_DEATHS = 20
+_SLICE_SECONDS = 2.0
+"""In the same process: progress is told that often."""
+
+
+def build(target: Target, wishes: Wishes, tell: Callable[[], None]) -> bool:
+    """Handle all that is settled; false if it was stopped before. Raises ``RebuildFailed``."""
+    processes = min(wishes.processes, target.definition.segments)
+    if processes > 1 and log_connection().vendor == "postgresql":
+        return _build_in_processes(target, processes, wishes, tell)
+    return _build_here(target, wishes, tell)
+
+
+def _build_here(target: Target, wishes: Wishes, tell: Callable[[], None]) -> bool:
+    inside = log_connection().in_atomic_block  # a test
+    while not wishes.stop():
+        tell()
+        try:
+            with replaying(target.live.name, target.tables):
+                drained = drain(
+                    definitions=[target.definition],
+                    stop=wishes.stop,
+                    seconds=_SLICE_SECONDS,
+                    relieved=lambda: True,
+                    inside_transaction=inside,
+                )
+        except ReplayRefused as error:
+            raise refusal(error) from error
+        if drained.finished:
+            tell()
+            return True
+    return False
+
+
+def _build_in_processes(target: Target, count: int, wishes: Wishes, tell: Callable[[], None]) -> bool:
+    builders = [_Builder(target.live.name) for _ in range(count)]
+    deaths, done = 0, True
+    try:
+        while builders:
+            ready = set(wait([builder.pipe for builder in builders], timeout=_LOOK_SECONDS))
+            tell()
+            for builder in [each for each in builders if each.pipe in ready]:
+                builders.remove(builder)
+                outcome = builder.outcome()
+                if outcome is None:
+                    deaths += 1
+                    claim.give_up(builder.token)
+                    if deaths > _MOST_DEATHS:
+                        raise RebuildFailed(f"{deaths} processes died while {target.live.name} was built again.")
+                    builders.append(_Builder(target.live.name))
+                elif outcome["error"]:
+                    raise RebuildFailed(outcome["error"])
+                else:
+                    done = done and outcome["finished"]
+            if wishes.stop():
+                for builder in builders:
+                    builder.dismiss()
+    finally:
+        for builder in builders:
+            builder.dismiss()
+        for builder in builders:
+            builder.process.join()
+    return done and not wishes.stop()
+
+
+class _Builder:
+    """One process, and our end of its pipe."""
+
+    def __init__(self, projection: str) -> None:
+        self.token = uuid4()
+        name = log_connection().settings_dict["NAME"]
+        setting = Setting(settings.SETTINGS_MODULE, conf.DATABASE, name, projection, self.token)
+        self.pipe, theirs = _spawn.Pipe()
+        self.process = _spawn.Process(target=main, args=(theirs, setting), daemon=True)
+        self.process.start()
+        theirs.close()  # or its death would not close the pipe
+
+    def outcome(self) -> dict[str, Any] | None:
+        """Return what it says at its end; ``None`` if it died."""
+        try:
+            said: dict[str, Any] = self.pipe.recv()
+        except (EOFError, OSError):
+            said = {}
+        self.process.join()
+        return said or None
+
+    def dismiss(self) -> None:
+        """Let it end after the batch that it is at."""
+        with suppress(OSError):
+            self.pipe.send("end")
+
+
+def serve(setting: Setting, stop: Callable[[], bool]) -> bool:
+    """Build in a process of its own; return whether all is done. Raises ``RebuildFailed``."""
+    target: Target = import_string("eventsourcing_app.projections.rebuilding.target_of")(setting.projection)
+    try:
+        with replaying(target.live.name, target.tables):
+            drained = drain(
+                definitions=[target.definition],
+                stop=stop,
+                relieved=lambda: True,
+                worker=Worker(token=setting.token),
+            )
+    except ReplayRefused as error:
+        raise refusal(error) from error
+    return drained.finished

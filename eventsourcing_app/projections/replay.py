@@ -1,0 +1,108 @@
+"""Replay: while a projection is rebuilt, its handlers read and write shadow tables in place of its own.
+
+The statements are rewritten on their way to the database: the quoted name of a table of the projection becomes that of
+its shadow. What would reach further is refused: a write to any other table, a table named without quotes, another
+database. So nothing that serves changes, and nothing happens outside.
+"""
+
+from __future__ import annotations
+
+import re
+from contextlib import ExitStack, contextmanager
+from functools import lru_cache
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final
+
+from django.db import connections
+
+from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import RebuildFailed
+from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+_LONGEST: Final = 63
+"""Bytes of a name in PostgreSQL."""
+_SUFFIX: Final = "~rebuild"
+# What a statement consists of, as far as names matter: text, quoted names, comments, and words.
+_TOKENS = re.compile(r"""'(?:[^']|'')*'|"(?:[^"]|"")*"|--[^\n]*|/\*.*?\*/|[A-Za-z_][A-Za-z_0-9$]*""", re.DOTALL)
+_TEXT_OR_COMMENT = re.compile(r"""'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/""", re.DOTALL)
+_WRITES = re.compile(
+    r"""(?<!FOR\s)(?<!KEY\s)(?<!DO\s)\b(?:INSERT\s+INTO|REPLACE\s+INTO|UPDATE|DELETE\s+FROM|MERGE\s+INTO|COPY)\s+"""
+    r"""(?:OR\s+\w+\s+(?:INTO\s+)?)?(?:ONLY\s+)?("(?:[^"]|"")*"|[\w.]+)""",
+    re.IGNORECASE,
+)
+_DEFINES = re.compile(r"^\s*(?:CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE|CALL|DO)\b", re.IGNORECASE)
+
+
+class ReplayRefused(BaseException):
+    """A handler did in a replay what it may not. No fault of its event: it ends the rebuild, past all ``except``."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+def shadow_of(table: str) -> str:
+    """Return the name of a table's shadow."""
+    if len(table.encode()) + len(_SUFFIX) <= _LONGEST:
+        return f"{table}{_SUFFIX}"
+    return f"{table[:36]}~{sha256(table.encode()).hexdigest()[:12]}{_SUFFIX}"
+
+
+@contextmanager
+def replaying(name: str, tables: Sequence[str]) -> Iterator[None]:
+    """Let the block's handlers work on the shadows of these tables, on this thread's connections."""
+    rewrite = _rewriter(name, tuple(tables))
+
+    def on_log(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        return execute(rewrite(str(sql) if not isinstance(sql, str) else sql), params, many, context)
+
+    def elsewhere(*_statement: Any) -> Any:
+        raise ReplayRefused(f"{name} turned to another database than the log's while it was rebuilt.")
+
+    with ExitStack() as stack:
+        for alias in connections:
+            wrapper = on_log if alias == conf.DATABASE else elsewhere
+            stack.enter_context(connections[alias].execute_wrapper(wrapper))
+        yield
+
+
+def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
+    quote = log_connection().ops.quote_name
+    shadows = {quote(table): quote(shadow_of(table)) for table in tables}
+    bare = {table.lower() for table in tables}
+    kept = {quote(model._meta.db_table) for model in (Subscription, Segment, ParkedEvent)}
+    allowed = kept | set(shadows.values())
+
+    def of_token(match: re.Match[str]) -> str:
+        token = match[0]
+        if token.lower() in bare:
+            raise ReplayRefused(
+                f"{name} names the table {token} without quotes, in SQL of its own: write it with double quotes, as "
+                "Django does, so that a rebuild can put its shadow in its place."
+            )
+        return shadows.get(token, token)
+
+    @lru_cache(maxsize=1024)
+    def rewrite(sql: str) -> str:
+        rewritten = _TOKENS.sub(of_token, sql)
+        plain = _TEXT_OR_COMMENT.sub("''", rewritten)
+        if _DEFINES.match(plain):
+            raise ReplayRefused(f"{name} changes tables themselves: {sql:.80}")
+        for written in _WRITES.findall(plain):
+            if written not in allowed:
+                raise ReplayRefused(
+                    f"{name} writes to {written}, which is not among its `models`: a rebuild would change what serves. "
+                    "Add its model to them, or do it in a subscriber."
+                )
+        return rewritten
+
+    return rewrite
+
+
+def refusal(error: ReplayRefused) -> RebuildFailed:
+    """Return the error that ends the rebuild."""
+    return RebuildFailed(error.why)
