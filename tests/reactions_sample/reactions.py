@@ -25,7 +25,7 @@ def write_down(line: str) -> None:
     """Add a line; the system keeps lines of several processes apart. That this one has reacted is to be seen, too."""
     with JOURNAL.open("a") as journal:
         journal.write(f"{line}\n")
-    JOURNAL.with_suffix(f".{os.getpid()}").touch()
+    JOURNAL.with_suffix(f".{os.getsid(0)}").touch()  # that of whoever started it
 
 
 def die_if_told(kind: str, recorded: RecordedEvent) -> None:
