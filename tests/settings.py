@@ -86,8 +86,7 @@ if database_name := os.environ.get("TEST_DATABASE_NAME"):
     DATABASES["default"]["NAME"] = database_name
 
 INSTALLED_APPS = list(DEMO_APPS)
-if find_spec("tests.samples"):
-    INSTALLED_APPS.append("tests.samples")
+INSTALLED_APPS += [app for app in ("tests.samples", "tests.storm") if find_spec(app)]
 
 EVENTSOURCING = {"DISPATCHER": "none"}
 Q_CLUSTER = {**DEMO_CLUSTER, "name": "tests"}

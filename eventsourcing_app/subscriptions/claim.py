@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 # Found again under the lock: since the worker looked, another one may have been there, or an operator.
 _CLAIM = """
-UPDATE {segment} SET token = %s, claimed_until = {lease}, lost = (token IS NOT NULL), in_flight_from = checkpoint + 1,
-    in_flight_to = %s
+UPDATE {segment} SET token = %s, claimed_until = {lease}, lost = (lost OR token IS NOT NULL),
+    in_flight_from = checkpoint + 1, in_flight_to = %s
 WHERE id IN (
     SELECT s.id FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id
     WHERE s.id IN ({ids}) AND b.status = 'active' AND b.fingerprint IN ({fingerprints})
@@ -56,8 +56,9 @@ UPDATE {segment} SET token = NULL, claimed_until = NULL, lost = {false}, in_flig
     failed_at = NULL, last_error = '', attempts = 0, attempted_position = NULL
 FROM (VALUES {values}) AS done WHERE {segment}.id = done.column1 AND {segment}.token = %s
 """
+# What it was lost for, if it was, is still to be looked into.
 _LEAVE = """
-UPDATE {segment} SET token = NULL, claimed_until = NULL, lost = {false}, in_flight_from = NULL, in_flight_to = NULL
+UPDATE {segment} SET token = NULL, claimed_until = NULL, in_flight_from = NULL, in_flight_to = NULL
 WHERE token = %s AND id IN ({ids})
 """
 # Nobody is there, and nothing is for it: several at a time, each where it still is where it was seen.
@@ -72,7 +73,6 @@ UPDATE {segment} SET checkpoint = %s WHERE id IN (
 FREE: dict[str, Any] = {
     "token": None,
     "claimed_until": None,
-    "lost": False,
     "in_flight_from": None,
     "in_flight_to": None,
 }
@@ -234,7 +234,7 @@ def pass_by(idle: Collection[Waiting], *, until: int) -> None:
 
 def end(claimed: Claim, **values: Any) -> bool:
     """End one claim with other values than its progress; false if it was given to another worker."""
-    return mine(claimed).update(**FREE, served_at=Now(), **values) == 1
+    return mine(claimed).update(**FREE, lost=False, served_at=Now(), **values) == 1
 
 
 def from_now(seconds: float) -> ExpressionWrapper[Any]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _LOOK = """
 SELECT s.id, s.subscription_id, s.number, b.segment_count, b.fingerprint, s.checkpoint, s.slow, b.rate <> '',
-    b.handler <> '', CASE WHEN s.token IS NOT NULL OR s.checkpoint < s.careful_until THEN 1 ELSE 0 END,
+    b.handler <> '', CASE WHEN s.token IS NOT NULL OR s.lost OR s.checkpoint < s.careful_until THEN 1 ELSE 0 END,
     CASE WHEN s.parked_due_at <= {now} THEN 1 ELSE 0 END
 FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id
 WHERE b.status = 'active' AND (s.token IS NULL OR s.claimed_until < {now})

@@ -33,6 +33,7 @@ _Status, _State = Subscription.Status, ParkedEvent.State
 
 FREED: dict[str, Any] = {
     **FREE,
+    "lost": False,
     "attempted_position": None,
     "attempts": 0,
     "failed_position": None,

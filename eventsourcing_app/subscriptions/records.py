@@ -73,7 +73,7 @@ class Segment(models.Model):
     """Whose turn it is: that of a worker's run. A checkpoint moves only under the token that claimed it."""
     claimed_until = models.DateTimeField(_("claimed until"), null=True)
     lost = models.BooleanField(_("was left by a worker that died"), default=False)
-    """Whether the claim before this one never ended: the worker died, perhaps of an event."""
+    """Whether a claim never ended, because the worker died, perhaps of an event, and nobody has looked into it yet."""
     served_at = models.DateTimeField(_("served at"), null=True)
     """When it was last served: the longest unserved comes first."""
     slow = models.BooleanField(_("slow"), default=False)
