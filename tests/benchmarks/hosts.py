@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _PATIENCE_SECONDS = 300.0
-_LOOK_SECONDS = 0.01
+_LOOK_SECONDS = 0.05
 
 
 class Host:

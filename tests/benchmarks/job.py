@@ -56,7 +56,7 @@ FULL = Scale(
     subscriptions=1_000,
     backlog=1_000,
     deliveries=100_000,
-    tasks=10_000,
+    tasks=5_000,
     watched=20.0,
 )
 QUICK = Scale(

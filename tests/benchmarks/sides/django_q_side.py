@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 
 def stored(job: Job) -> int:
-    return OrmQ.objects.count()
+    count: int = OrmQ.objects.count()
+    return count
 
 
 def tasks(job: Job) -> Sample:
