@@ -42,6 +42,7 @@ def look_into_death(turn: Turn, in_flight: Sequence[RecordedEvent]) -> bool:
     row = parked_of(claimed.segment).filter(position=claimed.attempted).first()
     if row is not None:
         turn.errors.append(error)
+        turn.stops = True
         failed_again(turn.definition, claimed, row, error)
         return True
     if claimed.attempted <= claimed.checkpoint:
@@ -54,7 +55,7 @@ def handle_carefully(turn: Turn, events: Sequence[RecordedEvent], reached: int) 
     """Handle events one by one, as far as care is needed and the turn lasts."""
     claimed, begun = turn.claimed, False
     for recorded in events:
-        if recorded.position > claimed.careful_until or (begun and turn.worker.is_over):
+        if recorded.position > claimed.careful_until or (begun and turn.must_end):
             return
         begun = True
         if turn.waits(recorded):

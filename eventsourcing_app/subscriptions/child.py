@@ -38,7 +38,7 @@ class _Count:
     errors: list[Exception] = field(default_factory=list)
 
 
-def main(token: UUID, busy_since: Any) -> None:
+def main(token: UUID, at: Any, since: Any) -> None:
     """Work until told to stop, or until the parent process is gone."""
     django.setup()  # where processes are not forked
     stopped: list[int] = []
@@ -46,8 +46,8 @@ def main(token: UUID, busy_since: Any) -> None:
         signal.signal(number, lambda number, _frame: stopped.append(number))
     parent = os.getppid()
 
-    def watch(busy: bool) -> None:
-        busy_since.value = time.monotonic() if busy else 0.0
+    def watch(segment: int) -> None:
+        since.value, at.value = time.monotonic(), segment
 
     def over() -> bool:
         return bool(stopped) or os.getppid() != parent

@@ -44,6 +44,12 @@ _CLAIMED = """id, checkpoint, careful_until, lost, attempted_position, attempts,
     CASE WHEN retry_at IS NULL OR retry_at <= {now} THEN 1 ELSE 0 END,
     CASE WHEN parked_due_at <= {now} THEN 1 ELSE 0 END
 """
+# All of them are locked before the first is changed, in the order in which operators lock them.
+_IN_ORDER = """
+WITH locked AS MATERIALIZED (
+    SELECT id FROM {segment} WHERE id IN ({ids}) AND token = %s ORDER BY id FOR NO KEY UPDATE
+)
+"""
 _RELEASE = """
 UPDATE {segment} SET token = NULL, claimed_until = NULL, lost = {false}, in_flight_from = NULL, in_flight_to = NULL,
     checkpoint = done.column2, slow = done.column3, served_at = {now}, retry_at = NULL, failed_position = NULL,
@@ -57,10 +63,20 @@ WHERE token = %s AND id IN ({ids})
 # Nobody is there, and nothing is for it: several at a time, each where it still is where it was seen.
 _PASS = """
 UPDATE {segment} SET checkpoint = %s WHERE id IN (
-    SELECT s.id FROM {segment} s JOIN (VALUES {values}) AS seen ON s.id = seen.column1 AND s.checkpoint = seen.column2
-    WHERE s.token IS NULL {lock}
+    SELECT s.id FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id
+    JOIN (VALUES {values}) AS seen ON s.id = seen.column1 AND s.checkpoint = seen.column2
+    WHERE s.token IS NULL AND b.status = 'active' AND b.fingerprint IN ({fingerprints}) {lock}
 )
 """
+
+FREE: dict[str, Any] = {
+    "token": None,
+    "claimed_until": None,
+    "lost": False,
+    "in_flight_from": None,
+    "in_flight_to": None,
+}
+"""A segment that nobody is at: whoever had claimed it cannot move its checkpoint."""
 
 
 @dataclass(slots=True)
@@ -160,22 +176,39 @@ def hold(claimed: Claim) -> bool:
 def renew(token: UUID, segments: Collection[int]) -> int:
     """Give a sign of life for what a worker has claimed and is at; return how many of them are still its own."""
     rows = Segment.objects.using(conf.DATABASE).filter(token=token, pk__in=segments)
-    return rows.update(claimed_until=from_now(conf.LEASE_SECONDS))
+    with transaction.atomic(using=conf.DATABASE):
+        # One whose row is locked is being handled in a transaction, and nobody else can claim it meanwhile.
+        free = rows.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)
+        return rows.filter(pk__in=list(free)).update(claimed_until=from_now(conf.LEASE_SECONDS))
 
 
-def give_up(token: UUID) -> int:
-    """Say of a worker that it is dead: what it had claimed can be taken over at once. Returns how many segments."""
-    return Segment.objects.using(conf.DATABASE).filter(token=token).update(claimed_until=from_now(-1))
+def give_up(token: UUID, *, at: int | None = None) -> None:
+    """Say of a worker that it is dead: what it had claimed can be taken over at once.
+
+    ``at`` is the segment that it was at, if that is known (0: none): only that one is then suspected of its death.
+    """
+    rows = Segment.objects.using(conf.DATABASE).filter(token=token)
+    if at is not None:
+        rows.exclude(pk=at).update(**FREE)
+    rows.update(claimed_until=from_now(-1))
 
 
 def release(done: Iterable[Claim], *, token: UUID) -> None:
     """Give segments back with the checkpoints that they have reached; those of another worker stay as they are."""
     values = [(each.segment, each.checkpoint, each.slow) for each in done]
-    if values:
-        connection = log_connection()
-        sql = _RELEASE.format(**_names(connection), values=_typed(connection, values), now=now(connection))
-        with connection.cursor() as cursor:
-            cursor.execute(sql, [*(each for row in values for each in row), _uuid(connection, token)])
+    if not values:
+        return
+    connection = log_connection()
+    names = _names(connection)
+    sql = _RELEASE.format(**names, values=_typed(connection, values), now=now(connection))
+    params: list[Any] = [*(each for row in values for each in row), _uuid(connection, token)]
+    if len(values) > 1 and connection.vendor == "postgresql":
+        ids = [each[0] for each in values]
+        locked = _IN_ORDER.format(**names, ids=_marks(ids))
+        sql = f"{locked}{sql} AND {names['segment']}.id IN (SELECT id FROM locked)"
+        params = [*ids, token, *params]
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
 
 
 def leave(claims: Collection[Claim], *, token: UUID) -> None:
@@ -193,15 +226,15 @@ def pass_by(idle: Collection[Waiting], *, until: int) -> None:
     connection = log_connection()
     values = [(each.segment, each.checkpoint) for each in idle]
     lock = "ORDER BY s.id FOR NO KEY UPDATE OF s SKIP LOCKED" if connection.vendor == "postgresql" else ""
-    sql = _PASS.format(**_names(connection), values=_typed(connection, values), lock=lock)
+    prints = [*{each.fingerprint for each in idle}]
+    sql = _PASS.format(**_names(connection), values=_typed(connection, values), fingerprints=_marks(prints), lock=lock)
     with connection.cursor() as cursor:
-        cursor.execute(sql, [until, *(each for row in values for each in row)])
+        cursor.execute(sql, [until, *(each for row in values for each in row), *prints])
 
 
 def end(claimed: Claim, **values: Any) -> bool:
     """End one claim with other values than its progress; false if it was given to another worker."""
-    free = {"token": None, "claimed_until": None, "in_flight_from": None, "in_flight_to": None, "lost": False}
-    return mine(claimed).update(**free, served_at=Now(), **values) == 1
+    return mine(claimed).update(**FREE, served_at=Now(), **values) == 1
 
 
 def from_now(seconds: float) -> ExpressionWrapper[Any]:

@@ -17,6 +17,7 @@ from eventsourcing_app.exceptions import NoSuchSubscription, OperationRefused
 from eventsourcing_app.log.read import read_window
 from eventsourcing_app.log.settled import last_position
 from eventsourcing_app.subscriptions import acts
+from eventsourcing_app.subscriptions.claim import FREE
 from eventsourcing_app.subscriptions.definitions import position_of, stored
 from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.parking import parked_of, summarize, take_out
@@ -31,11 +32,7 @@ if TYPE_CHECKING:
 _Status, _State = Subscription.Status, ParkedEvent.State
 
 _FREE: dict[str, Any] = {
-    "token": None,
-    "claimed_until": None,
-    "lost": False,
-    "in_flight_from": None,
-    "in_flight_to": None,
+    **FREE,
     "attempted_position": None,
     "attempts": 0,
     "failed_position": None,

@@ -30,7 +30,7 @@ def retry_parked(turn: Turn) -> None:
     for first in due[:_AT_ONCE]:
         row: ParkedEvent | None = first
         while row is not None and not turn.is_over:
-            if begun and turn.worker.is_over:
+            if begun and turn.must_end:
                 break
             begun = True
             row = _retry(turn, row)
@@ -65,6 +65,7 @@ def _retry(turn: Turn, row: ParkedEvent) -> ParkedEvent | None:
         return None
     except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded, and the event stays
         turn.errors.append(error)
+        turn.stops = True
         failed_again(turn.definition, claimed, row, error)
         return None
     return following if following is not None and following.state == _FAILED else None

@@ -151,6 +151,8 @@ class Rounds:
             if number and (worker.is_over or self._over()):
                 claim.leave(claims[number:], token=worker.token)
                 break
+            worker.at = claimed.segment
+            worker.watched(worker.at)
             turn = work(worker, self._definitions[claimed.subscription], claimed)
             count.handled += turn.handled
             count.errors += turn.errors
@@ -158,6 +160,7 @@ class Rounds:
                 done.append(claimed)
         claim.release(done, token=worker.token)
         worker.held = ()
+        worker.watched(0)
         return {claimed.subscription for claimed in claims}
 
     def _say_caught_up(self, names: set[str], settled: int) -> None:
@@ -190,10 +193,15 @@ class Rounds:
 
 
 def _groups(busy: Sequence[Waiting]) -> Iterator[list[Waiting]]:
-    """Divide into what is claimed together: quick ones, in their order; each of the others alone, after them."""
-    together = [each for each in busy if not each.goes_alone]
-    for start in range(0, len(together), TOGETHER):
-        yield together[start : start + TOGETHER]
+    """Divide into what is claimed together: quick ones, so many at a time; each of the others alone, in its place."""
+    together: list[Waiting] = []
     for each in busy:
         if each.goes_alone:
             yield [each]
+            continue
+        together.append(each)
+        if len(together) == TOGETHER:
+            yield together
+            together = []
+    if together:
+        yield together

@@ -12,7 +12,7 @@ import sys
 import time
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from django.db import DatabaseError, InterfaceError, connections
 
@@ -39,10 +39,13 @@ class _Child:
 
     def __init__(self, number: int) -> None:
         self.number, self.token = number, uuid4()
-        self.busy_since: Any = _processes.RawValue("d", 0.0)
+        self.at: Any = _processes.RawValue("q", 0)
+        """The segment that it is at; 0 if at none."""
+        self.since: Any = _processes.RawValue("d", 0.0)
+        """When it last called a handler, or ended a turn, by the monotonic clock that processes share."""
         self.began = time.monotonic()
         self.process = _processes.Process(
-            target=main, args=(self.token, self.busy_since), name=f"subscriptions-{number}", daemon=True
+            target=main, args=(self.token, self.at, self.since), name=f"subscriptions-{number}", daemon=True
         )
         connections.close_all()  # or both would use them
         self.process.start()
@@ -50,8 +53,7 @@ class _Child:
     @property
     def hangs(self) -> bool:
         """Whether one call of a handler has taken longer than any may."""
-        since = self.busy_since.value
-        return bool(since) and time.monotonic() - since > conf.HANDLER_SECONDS
+        return bool(self.at.value) and time.monotonic() - self.since.value > conf.HANDLER_SECONDS
 
 
 def run(workers: int, *, stop: Callable[[], bool]) -> None:
@@ -77,16 +79,16 @@ def _replaced(child: _Child, failures: list[int]) -> _Child:
     lived = time.monotonic() - child.began
     failures[child.number] = failures[child.number] + 1 if lived < _SHORT_LIFE else 0
     logger.error("Worker %d has died (exit code %s); another one begins.", child.number, child.process.exitcode)
-    give_up(child.token)
+    give_up(child)
     if failures[child.number] > 1:
         time.sleep(min(_LONGEST_PAUSE, 0.1 * 2 ** failures[child.number]))
     return _Child(child.number)
 
 
-def give_up(token: UUID) -> None:
+def give_up(child: _Child) -> None:
     """Say of a worker that it is dead, if the database can be told; if not, its leases end by themselves."""
     try:
-        claim.give_up(token)
+        claim.give_up(child.token, at=child.at.value)
     except (DatabaseError, InterfaceError):
         logger.warning("The claims of a dead worker could not be given up.", exc_info=True)
     finally:
@@ -102,4 +104,4 @@ def _end(children: list[_Child]) -> None:
         if child.process.is_alive():
             child.process.kill()
             child.process.join()
-            give_up(child.token)
+            give_up(child)

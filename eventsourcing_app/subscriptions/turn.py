@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
+_SLOW_SECONDS = 0.02
+"""A handler that takes longer than this for an event is slow."""
+
 
 @dataclass(slots=True)
 class Turn:
@@ -34,7 +38,19 @@ class Turn:
     errors: list[Exception] = field(default_factory=list)
     is_over: bool = False
     """Whether the claim has ended: it was given back already, or to another worker."""
+    began: float = field(default_factory=time.monotonic)
+    stops: bool = False
+    """Whether something has failed: a subscription that fails again and again must not keep the others waiting."""
     _blocked: set[str] | None = None
+
+    @property
+    def must_end(self) -> bool:
+        """Whether to give the segment back after the event that it is at."""
+        return self.stops or self.worker.is_over
+
+    def is_slow(self, handled: int) -> bool:
+        """Whether others should not be made to wait for this subscription the next time."""
+        return bool(self.errors) or (time.monotonic() - self.began) > _SLOW_SECONDS * max(handled, 1)
 
     def waits(self, recorded: RecordedEvent) -> bool:
         """Whether an event has to wait, because one of its stream before it is parked."""
@@ -68,6 +84,7 @@ class Turn:
         ``before`` is the position up to which all is done, but for ``waiting``, which wait behind others.
         """
         self.errors.append(error)
+        self.stops = True
         logger.error(
             "%s failed on event %s (#%d)", self.definition.name, recorded.type, recorded.position, exc_info=error
         )

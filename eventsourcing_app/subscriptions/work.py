@@ -6,7 +6,6 @@ moves after them: at least once. After a failure, or a death, it goes one event 
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 BATCH_EVENTS = 500
 """A subscriber that takes one event at a time gets no more of them in a turn."""
-_SLOW_SECONDS = 0.02
-"""A handler that takes longer than this for an event is slow: others are not made to wait for it."""
 
 
 @dataclass(slots=True)
@@ -56,9 +53,9 @@ class _Failed(Exception):
 
 def work(worker: Worker, definition: Definition, claimed: Claim) -> Turn:
     """Handle what is next for a claimed segment. Unless the turn ``is_over``, the claim is still to be released."""
-    turn, began = Turn(worker, definition, claimed), time.monotonic()
+    turn = Turn(worker, definition, claimed)
     _work(turn)
-    claimed.slow = turn.handled > 0 and (time.monotonic() - began) / turn.handled > _SLOW_SECONDS
+    claimed.slow = turn.is_slow(turn.handled)
     if claimed.why_halted:
         # Not while the segment is locked: operators lock the subscription first.
         halt(definition.name, claimed.why_halted)
@@ -72,6 +69,7 @@ def _work(turn: Turn) -> None:
         return
     if claimed.parked_is_due:
         retry_parked(turn)
+        turn.stops = False  # what fails behind must not keep what comes from going on
     if not turn.is_over and not claimed.is_due:
         claim.end(claimed)
         turn.is_over = True
@@ -174,7 +172,7 @@ def _together(turn: Turn, found: Found) -> None:
             checkpoint = found.reached if whole else progress.checkpoint
             if progress.waiting:
                 turn.set_behind(progress.waiting, checkpoint=checkpoint)
-            claimed.checkpoint = checkpoint
+            claimed.checkpoint, claimed.slow = checkpoint, turn.is_slow(progress.handled)
             if newer is None:
                 claim.release([claimed], token=claimed.token)
             else:
@@ -219,7 +217,7 @@ def _deliver(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -
     if turn.definition.batch:
         return _deliver_list(turn, events, progress)
     for recorded in events:
-        if turn.worker.is_over and (progress.handled or progress.waiting):
+        if turn.must_end and (progress.handled or progress.waiting or turn.stops):
             return False
         if turn.waits(recorded):
             progress.waiting.append(recorded)

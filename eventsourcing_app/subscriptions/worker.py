@@ -32,7 +32,7 @@ TURN_SECONDS = 0.2
 _UNREADABLE_SECONDS = 30.0
 
 
-def _nobody(_busy: bool) -> None:
+def _nobody(_segment: int) -> None:
     """For a worker that nobody supervises."""
 
 
@@ -45,8 +45,11 @@ class Worker:
     windows: Windows = field(default_factory=Windows)
     held: tuple[int, ...] = ()
     """The segments that it is at: their leases are renewed. What it had to let go is not among them."""
-    watched: Callable[[bool], None] = _nobody
-    """Told when a handler is called and when it has returned: a supervisor kills a process whose handler hangs."""
+    watched: Callable[[int], None] = _nobody
+    """Told the segment that it is at, before each call of a handler, and 0 when it is at none: so a supervisor knows
+    what a worker died of, and kills one whose handler hangs."""
+    at: int = 0
+    """The segment that it is at."""
     ends: float = 0.0
     """When the present turn is over, by the monotonic clock."""
     unreadable: dict[int, float] = field(default_factory=dict)
@@ -72,11 +75,8 @@ class Worker:
     def deliver(self, definition: Definition, recorded: RecordedEvent) -> None:
         """Call the handlers of one event; raises what they raise, and ``TooNew`` or ``EventUnreadable``."""
         event = self._event_of(recorded)
-        self.watched(True)
-        try:
-            deliver(definition, recorded, event)
-        finally:
-            self.watched(False)
+        self.watched(self.at)
+        deliver(definition, recorded, event)
 
     def deliver_list(self, definition: Definition, batch: Sequence[RecordedEvent]) -> int:
         """Call the handlers with a list of events, those before one that is too new; return how many they were.
@@ -91,11 +91,8 @@ class Worker:
                 if not pairs:
                     raise
                 break
-        self.watched(True)
-        try:
-            deliver_batch(definition, pairs)
-        finally:
-            self.watched(False)
+        self.watched(self.at)
+        deliver_batch(definition, pairs)
         return len(pairs)
 
     def _event_of(self, recorded: RecordedEvent) -> object:
