@@ -78,4 +78,4 @@ def test_another_command_in_the_place_of_one_that_was_done_stops_the_handler(swa
     assert [type(error) for error in run_twice(handler)] == [KeyReused]
     assert Wallet.objects.get(pk=eve).balance == (3 if swapped else 1)
     assert failed(NAME).attempts == 2
-    assert "KeyReused" in segment(NAME).last_error
+    assert "KeyReused" in failed(NAME).error
