@@ -11,10 +11,12 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
+from unittest import mock
 
 import pytest
 from django.conf import settings
 from django.db import connection, connections
+from django.test.utils import override_settings
 
 from tests import postgres
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
+
+    from tests.reactions_sample.scene import Children
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = "eventsourcing_app.testing.plugin"
@@ -94,6 +98,30 @@ def child_env(db: None) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH")))),
         "TEST_DATABASE_NAME": str(connection.settings_dict["NAME"]),
     }
+
+
+@pytest.fixture
+def own_subscriptions() -> Iterator[None]:
+    """The test declares its own subscriptions, and what they fail on is tried again when it says so.
+
+    Full jitter may choose a wait of nearly nothing; here it is the longest.
+    """
+    from tests.reactions_sample.scene import no_subscriptions  # once Django is set up
+
+    longest = mock.patch("eventsourcing_app.subscriptions.failures.random.uniform", lambda _low, high: high)
+    waits = {"DISPATCHER": "none", "RETRY_SECONDS": (60.0, 3600.0)}
+    with no_subscriptions(), override_settings(EVENTSOURCING=waits), longest:
+        yield
+
+
+@pytest.fixture
+def children(child_env: dict[str, str], tmp_path: Path) -> Iterator[Children]:
+    """Processes that react, none of which outlives the test."""
+    from tests.reactions_sample.scene import Children  # once Django is set up
+
+    children = Children(child_env, tmp_path / "journal")
+    yield children
+    children.kill_all()
 
 
 @pytest.fixture

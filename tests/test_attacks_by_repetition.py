@@ -4,33 +4,22 @@ from __future__ import annotations
 
 from decimal import Decimal
 from typing import TYPE_CHECKING
-from unittest import mock
 
 import pytest
-from django.test.utils import override_settings
 
 from eventsourcing_app import RecordedEvent, publish, subscriber
 from eventsourcing_app.exceptions import KeyReused
 from eventsourcing_app.models import StoredEvent
-from eventsourcing_app.subscriptions import claim
-from tests.reactions_sample.scene import deliver, let_retry, no_subscriptions, segment, wallet
+from tests.reactions_sample.scene import deliver, failed, let_retry, wallet
 from tests.samples.events import RateChanged, WalletOpened
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
 
 NAME = "t.repeated"
-
-
-@pytest.fixture(autouse=True)
-def own_subscriptions() -> Iterator[None]:
-    # A wait after a failure may be as short as chance will have it: then the second run would come in the first loop.
-    never_yet = mock.patch.object(claim, "_backoff", return_value=3600.0)
-    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}), never_yet:
-        yield
 
 
 def run_twice(handler: Callable[[int], None]) -> list[Exception]:
@@ -88,5 +77,5 @@ def test_another_command_in_the_place_of_one_that_was_done_stops_the_handler(swa
 
     assert [type(error) for error in run_twice(handler)] == [KeyReused]
     assert Wallet.objects.get(pk=eve).balance == (3 if swapped else 1)
-    assert segment(NAME).checkpoint < StoredEvent.objects.latest("position").position
-    assert "KeyReused" in segment(NAME).last_error
+    assert failed(NAME).attempts == 2
+    assert "KeyReused" in failed(NAME).error

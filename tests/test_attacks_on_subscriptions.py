@@ -19,7 +19,7 @@ from eventsourcing_app import RecordedEvent, context, subscriber
 from eventsourcing_app.context import current
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.models import Segment, StoredEvent
-from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.definitions import ensure
 from eventsourcing_app.subscriptions.drain import drain
 from eventsourcing_app.subscriptions.registry import registry
 from tests.reactions_sample.scene import (
@@ -28,7 +28,7 @@ from tests.reactions_sample.scene import (
     count_it,
     deliver,
     in_own_connection,
-    no_subscriptions,
+    parked,
     position_of,
     segment,
     total,
@@ -40,28 +40,13 @@ from tests.samples.factories import elsewhere, held_elsewhere
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    pass
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
 committing = pytest.mark.django_db(transaction=True)
 
 NAME = "t.attacked"
 SETTINGS = {"DISPATCHER": "none", "RETRY_SECONDS": (60.0, 60.0)}
-
-
-@pytest.fixture(autouse=True)
-def own_subscriptions() -> Iterator[None]:
-    longest = mock.patch("eventsourcing_app.subscriptions.claim.random.uniform", lambda _low, high: high)
-    with no_subscriptions(), override_settings(EVENTSOURCING=SETTINGS), longest:
-        yield
-
-
-@pytest.fixture
-def children(child_env: dict[str, str], tmp_path: Path) -> Iterator[Children]:
-    children = Children(child_env, tmp_path / "journal")
-    yield children
-    children.kill_all()
 
 
 def listen(name: str, *types: type, **options: Any) -> list[str]:
@@ -111,7 +96,7 @@ def test_a_subscription_from_now_on_gets_nothing_that_was_appended_before_it() -
     with held_elsewhere(lambda: wallet(adds=1)) as go_on:
         wallet(adds=2)
         got = listen(NAME, MoneyAdded, start="now")
-        claim.ensure(registry.all())
+        ensure(registry.all())
         assert segment(NAME).checkpoint == newest()
         go_on.set()
     wallet(adds=1)
@@ -209,7 +194,7 @@ def test_a_handler_that_leaves_disorder_behind_fails_alone(left: str, transactio
         assert elsewhere(lambda: total("order")) == (2 * round_, Decimal(2 * round_))
         assert len(got) == 2 * round_
     if transactional or "closed" not in left:
-        assert segment("t.a").attempts == 1
+        assert [(row.state, row.attempts) for row in parked("t.a")] == [("failed", 1), ("behind", 0)] * 2
         assert elsewhere(lambda: total("disorder")) == NOTHING
     assert (connection.get_autocommit(), connection.in_atomic_block) == (True, False)
 
@@ -243,8 +228,8 @@ def test_a_handler_inherits_nothing_of_whoever_happens_to_run_it() -> None:
             deliver()
             assert current().metadata == {"request_id": "R7", "reason": "of user 7"}
     caused, effect = opened.history()
-    assert seen == [(f"subscription:{NAME}", {}, caused.event_id)]
-    assert (effect.metadata, effect.actor) == ({}, f"subscription:{NAME}")
+    assert seen == [(f"subscription:{NAME}", {"causation_depth": 1}, caused.event_id)]
+    assert (effect.metadata, effect.actor) == ({"causation_depth": 1}, f"subscription:{NAME}")
 
 
 # Waiting

@@ -14,7 +14,17 @@ from django.db import connection
 
 from tests.benchmarks.report import Result, as_json, as_text
 from tests.benchmarks.rows import ROWS
-from tests.benchmarks.targets import Faster, Figure, Memory, RateOrShare, Slower, Verdict
+from tests.benchmarks.targets import (
+    Faster,
+    Figure,
+    Memory,
+    NoMore,
+    NotBehind,
+    RateOrShare,
+    Slower,
+    Verdict,
+    Within,
+)
 from tests.conftest import ROOT
 from tests.storm.run import dsn
 
@@ -25,8 +35,8 @@ if TYPE_CHECKING:
 HEAD: dict[str, Any] = {"versions": {"Python": "3"}}
 
 
-def figure(*rates: float, peak: float | None = None) -> Figure:
-    return Figure(who="somebody", dispatcher="none", rates=rates, cpu=1.0, peak=peak)
+def figure(*rates: float, peak: float | None = None, **more: float) -> Figure:
+    return Figure(who="somebody", dispatcher="none", rates=rates, cpu=1.0, peak=peak, more=more)
 
 
 def left_behind(ended: subprocess.CompletedProcess[str]) -> list[str]:
@@ -117,6 +127,25 @@ def test_targets_compare_medians_and_know_their_edge() -> None:
     assert [verdict and verdict.met for verdict in met] == [True, True, False]
 
 
+def test_targets_also_judge_what_else_was_measured_and_whom_they_name() -> None:
+    figures = {
+        ("row", "ours"): figure(2.0, p99=60.0),
+        ("row", "lists"): figure(300.0),
+        ("row", "peer"): figure(10.0, p99=30.0),
+    }
+    assert Faster("peer", 30, who="lists").judge("row", figures) == Verdict(
+        target="lists ≥ 30 ×", measured=30.0, met=True
+    )
+    assert NoMore(2).judge("row", figures) == Verdict(target="≤ 2/s", measured=2.0, met=True)
+    assert NoMore(1.9).judge("row", figures) == Verdict(target="≤ 1.9/s", measured=2.0, met=False)
+    assert Within("p99", 60).judge("row", figures) == Verdict(target="p99 ≤ 60", measured=60.0, met=True)
+    assert Within("p99", 29, "peer").judge("row", figures) == Verdict(target="p99 ≤ 29", measured=30.0, met=False)
+    assert NotBehind("peer", "p99", 2).judge("row", figures) == Verdict(target="its p99 ≤ 2 ×", measured=2.0, met=True)
+    assert NotBehind("peer", "p99", 1.9).judge("row", figures) == Verdict(
+        target="its p99 ≤ 1.9 ×", measured=2.0, met=False
+    )
+
+
 def test_what_was_not_measured_is_judged_by_nobody() -> None:
     alone = {("row", "ours"): figure(150.0)}
     assert Faster("peer", 1.5).judge("row", alone) is None
@@ -124,6 +153,10 @@ def test_what_was_not_measured_is_judged_by_nobody() -> None:
     assert Memory(100).judge("row", alone) is None
     assert Memory(100).judge("row", {}) is None
     assert RateOrShare(100, 0.3, "other").judge("row", {}) is None
+    assert Faster("peer", 1.5, who="lists").judge("row", alone | {("row", "peer"): figure(1.0)}) is None
+    assert NoMore(2).judge("row", {}) is None
+    assert Within("p99", 2).judge("row", alone) is None
+    assert NotBehind("peer", "p99", 2).judge("row", alone | {("row", "peer"): figure(1.0, p99=1.0)}) is None
 
 
 def test_a_missed_target_and_a_failed_row_cannot_be_overlooked() -> None:

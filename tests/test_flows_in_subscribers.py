@@ -8,12 +8,11 @@ from uuid import UUID
 
 import pytest
 from django.db import transaction
-from django.test import override_settings
 
 from eventsourcing_app import Projection, RecordedEvent, flow, handles, publish, subscriber
 from eventsourcing_app.exceptions import ReactionRefused
 from eventsourcing_app.models import StoredReceipt
-from tests.reactions_sample.scene import deliver, let_retry, no_subscriptions, wallet
+from tests.reactions_sample.scene import deliver, let_retry, wallet
 from tests.samples.events import RateChanged, WalletOpened
 from tests.samples.factories import open_wallet, types
 from tests.samples.models import Wallet
@@ -21,7 +20,7 @@ from tests.samples.models import Wallet
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
 committing = pytest.mark.django_db(transaction=True)
 
 ONE = Decimal(1)
@@ -51,20 +50,18 @@ def run_twice(handler: Callable[[int], object]) -> list[str]:
     """Handle one event in a run that fails at its end, and in a second one; return the names of what was raised."""
     runs: list[int] = []
 
-    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
+    @subscriber(NAME, WalletOpened)
+    def act(event: WalletOpened, recorded: RecordedEvent) -> None:
+        if event.owner == "Ada":
+            runs.append(recorded.position)
+            handler(len(runs))
+            if len(runs) == 1:
+                raise ZeroDivisionError
 
-        @subscriber(NAME, WalletOpened)
-        def act(event: WalletOpened, recorded: RecordedEvent) -> None:
-            if event.owner == "Ada":
-                runs.append(recorded.position)
-                handler(len(runs))
-                if len(runs) == 1:
-                    raise ZeroDivisionError
-
-        wallet(adds=0)
-        errors = deliver().errors
-        let_retry(NAME)
-        return [type(error).__name__ for error in (*errors, *deliver().errors)]
+    wallet(adds=0)
+    errors = deliver().errors
+    let_retry(NAME)
+    return [type(error).__name__ for error in (*errors, *deliver().errors)]
 
 
 def test_a_flow_in_a_subscriber_is_not_repeated_and_what_it_runs_needs_no_key() -> None:
@@ -132,14 +129,13 @@ def test_outside_a_flow_a_locked_block_in_a_subscriber_stays_refused() -> None:
 
 def test_a_projection_may_not_append_by_a_flow_either() -> None:
     one = open_wallet("a")
-    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
 
-        class Adding(Projection):
-            name = "t.adding"
+    class Adding(Projection):
+        name = "t.adding"
 
-            @handles(WalletOpened)
-            def add(self, event: WalletOpened, recorded: RecordedEvent) -> None:
-                add(one.pk)
+        @handles(WalletOpened)
+        def add(self, event: WalletOpened, recorded: RecordedEvent) -> None:
+            add(one.pk)
 
-        assert [type(error) for error in deliver().errors] == [ReactionRefused]
+    assert [type(error) for error in deliver().errors] == [ReactionRefused]
     assert balances(one) == [0]

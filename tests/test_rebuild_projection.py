@@ -51,6 +51,12 @@ def counting(*, add: Callable[[MoneyAdded, RecordedEvent], None] | None = None, 
     return type("Totals", (Projection,), {"name": NAME, "models": (OwnerTotal,), "added": added, **attributes})
 
 
+def after_one() -> Callable[[], bool]:
+    """Let the rebuild begin, and then stop it."""
+    asked = iter([False])
+    return lambda: next(asked, True)
+
+
 def totals() -> dict[str, tuple[int, Decimal]]:
     return {row.reference: (row.events, row.total) for row in OwnerTotal.objects.all()}
 
@@ -115,19 +121,12 @@ def test_it_goes_on_where_it_was_stopped_and_begins_anew_when_the_code_has_chang
     counting()
     wallets = [wallet(adds=2) for _ in range(3)]
     deliver()
-    asked = []
-
-    def stop() -> bool:
-        asked.append(1)
-        return len(asked) > 1
-
-    assert not rebuild(NAME, Wishes(stop=stop)).finished
+    assert not rebuild(NAME, Wishes(stop=after_one())).finished
     assert shadows.exist([table()])
     notes: list[str] = []
     assert rebuild(NAME, Wishes(note=notes.append)).swapped
     assert notes == ["Going on where the last run was."]
-    asked.clear()
-    assert not rebuild(NAME, Wishes(stop=stop)).finished
+    assert not rebuild(NAME, Wishes(stop=after_one())).finished
 
     def twice(event: MoneyAdded, recorded: RecordedEvent) -> None:
         count_it(recorded.stream_key, event.amount * 2)
@@ -143,8 +142,7 @@ def test_a_rebuild_can_be_dropped() -> None:
     counting()
     wallet()
     deliver()
-    asked: list[int] = []
-    assert not rebuild(NAME, Wishes(stop=lambda: bool(asked.append(1)) or len(asked) > 1)).finished
+    assert not rebuild(NAME, Wishes(stop=after_one())).finished
     assert cancel(NAME)
     assert not shadows.exist([table()])
     assert not Subscription.objects.filter(kind="rebuild").exists()
@@ -261,8 +259,7 @@ def test_a_table_that_was_changed_meanwhile_is_not_exchanged() -> None:
     counting()
     wallet()
     deliver()
-    asked: list[int] = []
-    rebuild(NAME, Wishes(stop=lambda: bool(asked.append(1)) or len(asked) > 1))
+    assert not rebuild(NAME, Wishes(stop=after_one())).finished
     index = models.Index(fields=["total"], name="samples_total_later")
     with connection.schema_editor() as editor:
         editor.add_index(OwnerTotal, index)

@@ -16,25 +16,21 @@ from django.utils import timezone
 
 from eventsourcing_app import RecordedEvent, context, flow, subscriber
 from eventsourcing_app.checks.settings import check_settings
+from eventsourcing_app.exceptions import Permanent
 from eventsourcing_app.models import StoredReceipt, Subscription
 from eventsourcing_app.subscriptions.expiry import expire_receipts
-from tests.reactions_sample.scene import deliver, let_retry, no_subscriptions, wallet
+from eventsourcing_app.subscriptions.operate import skip
+from tests.reactions_sample.scene import deliver, failed, let_retry, parked, wallet
 from tests.samples.events import WalletOpened
 from tests.samples.factories import open_wallet
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from eventsourcing_app.subscriptions.registry import OnFailure
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
 
 NAME = "t.bonus:es"  # a name may have what parts the parts of a key
-
-
-@pytest.fixture(autouse=True)
-def own_subscriptions() -> Iterator[None]:
-    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
-        yield
 
 
 def receipts(*days: float) -> list[str]:
@@ -119,20 +115,17 @@ def test_a_key_that_has_expired_acts_again() -> None:
     assert not add.once("k").receipt().replayed
 
 
-def test_a_subscriber_that_is_held_up_keeps_the_receipts_of_the_event_that_it_is_at() -> None:
+@pytest.mark.parametrize("on_failure", ["park", "halt"])
+def test_a_subscriber_keeps_the_receipts_of_an_event_that_it_has_parked_or_is_held_up_at(on_failure: OnFailure) -> None:
     gift = open_wallet("Eve")
     failing = [True]
 
-    @subscriber(NAME, WalletOpened)
+    @subscriber(NAME, WalletOpened, on_failure=on_failure)
     def act(event: WalletOpened, recorded: RecordedEvent) -> None:
         if event.owner == "Ada":
             Wallet.objects.perform(gift.pk, Wallet.add, Decimal(1))
             if failing:
                 raise ZeroDivisionError
-
-    def age_and_expire() -> int:
-        StoredReceipt.objects.update(recorded_at=timezone.now() - timedelta(days=400))
-        return expire_receipts(days=30, batch=1)
 
     wallet(adds=0)
     assert len(deliver().errors) == 1
@@ -144,6 +137,46 @@ def test_a_subscriber_that_is_held_up_keeps_the_receipts_of_the_event_that_it_is
     assert Wallet.objects.get(pk=gift.pk).balance == 1
     assert age_and_expire() == 1
     assert kept() == []
+
+
+def test_receipts_of_a_dead_event_stay_until_it_is_skipped() -> None:
+    gift = open_wallet("Eve")
+
+    @subscriber(NAME, WalletOpened)
+    def act(event: WalletOpened, recorded: RecordedEvent) -> None:
+        if event.owner == "Ada":
+            Wallet.objects.perform(gift.pk, Wallet.add, Decimal(1))
+            raise Permanent("no such shop")
+
+    wallet(adds=0)
+    deliver()
+    assert failed(NAME).state == "dead"
+    assert age_and_expire() == 0
+    skip(NAME, failed(NAME).position, reason="it has moved")
+    assert age_and_expire() == 1
+
+
+def test_what_another_subscription_has_parked_keeps_no_receipt() -> None:
+    gift = open_wallet("Eve")
+
+    @subscriber(NAME, WalletOpened)
+    def act(event: WalletOpened, recorded: RecordedEvent) -> None:
+        if event.owner == "Ada":
+            Wallet.objects.perform(gift.pk, Wallet.add, Decimal(1))
+
+    @subscriber("t.other", WalletOpened)
+    def fail(event: WalletOpened, recorded: RecordedEvent) -> None:
+        raise ZeroDivisionError
+
+    wallet(adds=0)
+    deliver()
+    assert len(parked("t.other")) == 2
+    assert age_and_expire() == 1
+
+
+def age_and_expire() -> int:
+    StoredReceipt.objects.update(recorded_at=timezone.now() - timedelta(days=400))
+    return expire_receipts(days=30, batch=1)
 
 
 def test_what_only_looks_like_a_subscriber_expires_by_its_age() -> None:

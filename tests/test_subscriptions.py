@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import threading
-import tracemalloc
 from collections import Counter as Tally
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import call_command
 from django.db import connection, transaction
-from django.test.utils import override_settings
 
-from eventsourcing_app import Projection, RecordedEvent, context, handles, publish, subscriber
+from eventsourcing_app import RecordedEvent, context, subscriber
 from eventsourcing_app.context import current
-from eventsourcing_app.exceptions import LogUnsafe, ReactionRefused
+from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.models import Segment, StoredEvent, Subscription
-from eventsourcing_app.subscriptions import claim, work
+from eventsourcing_app.subscriptions.definitions import ensure
 from eventsourcing_app.subscriptions.drain import drain
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.testing import drain as drain_in_test
@@ -26,40 +23,22 @@ from tests.reactions_sample.scene import (
     Children,
     deliver,
     in_own_connection,
-    let_lease_end,
-    no_subscriptions,
     position_of,
     segment,
     total,
     until,
     wallet,
 )
-from tests.samples.events import MoneyAdded, RateChanged, WalletOpened
-from tests.samples.models import Counter, Wallet
+from tests.samples.events import MoneyAdded, WalletOpened
+from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from eventsourcing_app.subscriptions.registry import Start
 
-    from eventsourcing_app.subscriptions.registry import Definition, Start
-
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
 committing = pytest.mark.django_db(transaction=True)
 
 NAME = "t.subscriber"
-
-
-@pytest.fixture(autouse=True)
-def own_subscriptions() -> Iterator[None]:
-    with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none", "RETRY_SECONDS": (60.0, 60.0)}):
-        yield
-
-
-@pytest.fixture
-def children(child_env: dict[str, str], tmp_path: Path) -> Iterator[Children]:
-    children = Children(child_env, tmp_path / "journal")
-    yield children
-    children.kill_all()
 
 
 def listen(name: str = NAME, *, start: Start = "beginning") -> list[int]:
@@ -71,10 +50,6 @@ def listen(name: str = NAME, *, start: Start = "beginning") -> list[int]:
         got.append(recorded.position)
 
     return got
-
-
-class _Crash(BaseException):
-    """Ends the worker where a power cut would."""
 
 
 # What a handler gets
@@ -136,83 +111,6 @@ def test_the_loop_refuses_to_run_inside_a_transaction() -> None:
     assert got == []
 
 
-# Commands of a handler
-
-
-@committing
-def test_commands_of_a_handler_that_died_before_its_checkpoint_are_done_once() -> None:
-    crash = [True]
-    runs = []
-
-    @subscriber(NAME, WalletOpened)
-    def act(event: WalletOpened, recorded: RecordedEvent) -> None:
-        added = Wallet.objects.perform(recorded.stream_key, Wallet.add, Decimal(5))
-        again = Wallet.objects.perform(recorded.stream_key, Wallet.add, Decimal(5))
-        begun = Counter.objects.perform_new(Counter.begin, by=3)
-        published = publish(RateChanged(currency="EUR", rate=Decimal(1)), key="EUR")
-        runs.append((added.position, again.position, begun.pk, published))
-        if crash.pop():
-            raise _Crash
-
-    opened = wallet(adds=0)
-    with pytest.raises(_Crash):
-        drain()
-    assert segment(NAME).checkpoint == 0
-    let_lease_end(NAME)
-    crash.append(False)
-    drain()
-    assert len(runs) == 2
-    assert runs[0] == runs[1]
-    assert Wallet.objects.get(pk=opened.pk).balance == 10
-    assert Counter.objects.count() == 1
-    assert StoredEvent.objects.filter(type="samples.rate_changed").count() == 1
-    assert segment(NAME).checkpoint == StoredEvent.objects.latest("position").position
-
-
-def _save(recorded: RecordedEvent) -> None:
-    opened = Wallet.objects.get(pk=recorded.stream_key)
-    opened.add(Decimal(1))
-    opened.save()
-
-
-def _create(_recorded: RecordedEvent) -> None:
-    wallet(adds=0)
-
-
-def _save_all(recorded: RecordedEvent) -> None:
-    opened = Wallet.objects.get(pk=recorded.stream_key)
-    opened.add(Decimal(1))
-    Wallet.objects.save_all([opened])
-
-
-def _locked(recorded: RecordedEvent) -> None:
-    with Wallet.objects.locked([recorded.stream_key]) as (opened,):
-        opened.add(Decimal(1))
-
-
-@pytest.mark.parametrize("write", [_save, _create, _save_all, _locked])
-def test_a_write_that_a_second_run_would_repeat_is_refused(write: Callable[[RecordedEvent], None]) -> None:
-    @subscriber(NAME, WalletOpened)
-    def act(event: WalletOpened, recorded: RecordedEvent) -> None:
-        write(recorded)
-
-    wallet(adds=0)
-    assert [type(error) for error in deliver().errors] == [ReactionRefused]
-    assert StoredEvent.objects.count() == 1
-    assert segment(NAME).checkpoint == 0
-
-
-def test_a_subscriber_may_give_a_key_of_its_own() -> None:
-    @subscriber(NAME, MoneyAdded)
-    def act(event: MoneyAdded, recorded: RecordedEvent) -> None:
-        if event.reference == "r":
-            Wallet.objects.once("bonus").perform(recorded.stream_key, Wallet.add, Decimal(100))
-
-    opened = wallet(adds=3)
-    drain_in_test()
-    assert Wallet.objects.get(pk=opened.pk).balance == 103
-
-
 # Where it begins
 
 
@@ -250,7 +148,7 @@ def test_eight_workers_that_see_a_subscription_first_make_its_rows_once() -> Non
 
     def work() -> None:
         together.wait(10)
-        claim.ensure(registry.all())
+        ensure(registry.all())
         made.append(True)
 
     workers = [threading.Thread(target=in_own_connection(work)) for _ in range(8)]
@@ -280,7 +178,7 @@ def test_rows_that_a_flush_removed_are_made_again() -> None:
 @pytest.mark.parametrize("status", [Subscription.Status.PAUSED, Subscription.Status.HALTED])
 def test_a_subscription_that_is_paused_or_halted_waits_and_then_goes_on(status: str) -> None:
     got = listen()
-    claim.ensure(registry.all())
+    ensure(registry.all())
     Subscription.objects.update(status=status)
     wallet(adds=2)
     assert deliver().handled == 0
@@ -387,132 +285,3 @@ def test_four_processes_deliver_to_twenty_subscriptions_in_order_and_to_projecti
             assert children.versions(number, opened) == expected
             assert total(f"{number} {opened.pk}") == (20, Decimal(20))
     assert not [line for line in children.lines() if line.startswith("disorder")]
-
-
-# What it costs
-
-
-def test_a_thousand_events_reach_five_subscriptions_in_few_statements_and_in_flat_memory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(work, "BATCH_SECONDS", 3600.0)  # batches of as many events on every machine
-    counts: Tally[str] = Tally()
-    statements: Tally[str] = Tally()
-
-    def count(execute: Any, sql: str, *rest: Any) -> Any:
-        statements[sql] += 1
-        return execute(sql, *rest)
-
-    for number in range(3):
-        _tally(f"t.subscriber_{number}", counts)
-
-    for number in range(2):
-
-        class Tallying(Projection):
-            name = f"t.projection_{number}"
-
-            @handles(MoneyAdded)
-            def add(self, event: MoneyAdded, recorded: RecordedEvent) -> None:
-                counts[self.name] += 1
-
-    def peak(events: int) -> int:
-        opened = wallet(adds=events)
-        del opened
-        statements.clear()
-        tracemalloc.start()
-        with connection.execute_wrapper(count):
-            deliver()
-        _, highest = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return highest
-
-    few = peak(300)
-    many = peak(1_000)
-    assert statements.total() < 250, "some for each batch, none for an event"
-    assert sorted(counts.values()) == [1_300] * 5
-    assert many < few * 1.3
-
-
-def _tally(name: str, counts: Tally[str]) -> None:
-    @subscriber(name, MoneyAdded)
-    def count(event: MoneyAdded, recorded: RecordedEvent) -> None:
-        counts[name] += 1
-
-
-def redefined(types: list[str]) -> None:
-    """Let other code have defined the subscription since, as in a rolling deployment."""
-    changed = Subscription.objects.filter(name=NAME).update(types=types, fingerprint="of other code")
-    assert changed == 1
-
-
-@pytest.mark.parametrize("added", ["samples.rate_changed", "samples.of_the_next_release"])
-def test_older_code_leaves_a_subscription_to_code_that_reacts_to_more(
-    added: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    subscribed = subscribe_to_money()
-    wallet(adds=1)
-    drain_in_test()
-    redefined([*sorted(subscribed.types), added])
-    wallet(adds=1)
-    before = segment(NAME).checkpoint
-
-    assert drain_in_test() == 0
-    assert segment(NAME).checkpoint == before
-    assert Subscription.objects.get(name=NAME).fingerprint == "of other code"
-    assert added in caplog.text
-    assert "run migrate" in caplog.text
-
-
-def test_code_that_reacts_to_more_takes_a_subscription_over() -> None:
-    subscribed = subscribe_to_money()
-    wallet(adds=1)
-    drain_in_test()
-    redefined(["samples.money_added"])
-    wallet(adds=1)
-
-    assert drain_in_test() == 1
-    assert Subscription.objects.get(name=NAME).types == sorted(subscribed.types)
-
-
-def test_migrate_lets_a_release_take_events_away() -> None:
-    subscribed = subscribe_to_money()
-    wallet(adds=1)
-    drain_in_test()
-    redefined([*sorted(subscribed.types), "samples.rate_changed"])
-    wallet(adds=1)
-
-    call_command("migrate", verbosity=0)
-
-    assert drain_in_test() == 1
-    assert Subscription.objects.get(name=NAME).fingerprint == subscribed.fingerprint
-
-
-def test_migrate_makes_the_rows_of_a_new_subscription() -> None:
-    wallet(adds=1)
-    subscribe_to_money(start="now")
-    call_command("migrate", verbosity=0)
-    assert segment(NAME).checkpoint == StoredEvent.objects.latest("position").position
-    wallet(adds=2)
-    assert drain_in_test() == 2
-
-
-def test_a_loop_that_is_under_way_claims_nothing_of_a_definition_that_has_changed() -> None:
-    subscribed = subscribe_to_money()
-    wallet(adds=1)
-    claim.ensure([subscribed])
-    until = StoredEvent.objects.latest("position").position
-    taken = claim.claim([subscribed.fingerprint], until=until)
-    assert taken is not None
-    claim.release(taken, checkpoint=taken.checkpoint)
-    redefined(["samples.of_the_next_release"])
-    assert claim.claim([subscribed.fingerprint], until=until) is None
-
-
-def subscribe_to_money(start: Start = "beginning") -> Definition:
-    @subscriber(NAME, MoneyAdded, start=start)
-    def count(event: MoneyAdded, recorded: RecordedEvent) -> None:
-        pass
-
-    definition = registry.get(NAME)
-    assert definition is not None
-    return definition

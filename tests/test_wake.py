@@ -22,7 +22,7 @@ from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.models import StoredEvent, Wake
 from eventsourcing_app.subscriptions import wake
 from eventsourcing_app.subscriptions.drain import Drained, drain
-from tests.reactions_sample.scene import no_subscriptions, rolled_back, segment, wallet
+from tests.reactions_sample.scene import failed, no_subscriptions, rolled_back, wallet
 from tests.samples.events import Counted, MoneyAdded, RateChanged
 from tests.samples.models import Counter, Wallet
 
@@ -235,7 +235,7 @@ def test_a_handler_that_fails_under_the_sync_dispatcher_does_not_reach_the_write
 
     with override_settings(EVENTSOURCING={**DJANGO_Q, "DISPATCHER": "sync"}):
         wallet(adds=1)
-    assert "no stamps left" in segment("t.fails").last_error
+    assert "no stamps left" in failed("t.fails").error
 
 
 def test_an_unknown_dispatcher_is_logged_and_the_commit_stands(caplog: pytest.LogCaptureFixture) -> None:
@@ -260,7 +260,7 @@ def test_a_queue_that_is_broken_is_logged_and_the_commit_stands(caplog: pytest.L
 def test_with_a_queue_elsewhere_the_hint_is_committed_before_the_task_can_run(down: bool) -> None:
     seen = []
 
-    def enqueue(_function: str) -> None:
+    def enqueue(_function: str, _slot: int) -> None:
         seen.append((connection.in_atomic_block, Wake.objects.exclude(requested_at=None).exists()))
         wake.clear()  # a worker was quick
         if down:

@@ -13,7 +13,7 @@ from django.db.models import Max
 
 from demo_bank import reactions
 from demo_bank.models import Account, AuditEntry, DailyTotal
-from eventsourcing_app.models import Segment, StoredEvent
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,7 +42,7 @@ def caught_up(cluster: Child, *, name: str, timeout: float, stopped: Callable[[f
     last = StoredEvent.objects.aggregate(last=Max("position"))["last"] or 0
     while True:
         segments = {segment.subscription_id: segment for segment in Segment.objects.order_by("pk")}
-        behind = sorted(key for key, segment in segments.items() if segment.checkpoint < last)
+        behind = sorted(key for key, segment in segments.items() if segment.checkpoint < last or segment.parked)
         waiting = sorted(SUBSCRIPTIONS - set(segments)) + behind
         seconds = time.monotonic() - begun
         if not waiting:
@@ -52,6 +52,8 @@ def caught_up(cluster: Child, *, name: str, timeout: float, stopped: Callable[[f
             why = f"qcluster ended with {cluster.ended}: {cluster.tail()}"
         elif seconds > timeout:
             errors = [f"{key}: {segments[key].last_error}" for key in behind if segments[key].last_error]
+            failed = ParkedEvent.objects.exclude(reason="").select_related("segment")
+            errors += [f"{row.segment.subscription_id} #{row.position}: {row.reason}" for row in failed[:3]]
             why = f"after {timeout:.0f} s behind #{last}: {', '.join(waiting)}. {' '.join(errors) or cluster.tail()}"
         elif stopped(0.1):
             why = "asked to stop"

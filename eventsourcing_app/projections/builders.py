@@ -17,6 +17,7 @@ from django.utils.module_loading import import_string
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.projections.child import Setting, main
 from eventsourcing_app.projections.replay import ReplayRefused, refusal, replaying
 from eventsourcing_app.subscriptions import claim
@@ -36,14 +37,15 @@ _SLICE_SECONDS = 2.0
 
 
 def build(target: Target, wishes: Wishes, tell: Callable[[], None]) -> bool:
-    """Handle all that is settled; false if it was stopped before. Raises ``RebuildFailed``."""
+    """Handle all that is settled now; false if it was stopped before. Raises ``RebuildFailed``."""
+    until = settled_position()  # not what comes meanwhile: then it might never end
     processes = min(wishes.processes, target.definition.segments)
     if processes > 1 and log_connection().vendor == "postgresql":
-        return _build_in_processes(target, processes, wishes, tell)
-    return _build_here(target, wishes, tell)
+        return _build_in_processes(target, processes, until, wishes, tell)
+    return _build_here(target, until, wishes, tell)
 
 
-def _build_here(target: Target, wishes: Wishes, tell: Callable[[], None]) -> bool:
+def _build_here(target: Target, until: int, wishes: Wishes, tell: Callable[[], None]) -> bool:
     inside = log_connection().in_atomic_block  # a test
     while not wishes.stop():
         tell()
@@ -53,7 +55,7 @@ def _build_here(target: Target, wishes: Wishes, tell: Callable[[], None]) -> boo
                     definitions=[target.definition],
                     stop=wishes.stop,
                     seconds=_SLICE_SECONDS,
-                    relieved=lambda: True,
+                    until=until,
                     inside_transaction=inside,
                 )
         except ReplayRefused as error:
@@ -64,8 +66,8 @@ def _build_here(target: Target, wishes: Wishes, tell: Callable[[], None]) -> boo
     return False
 
 
-def _build_in_processes(target: Target, count: int, wishes: Wishes, tell: Callable[[], None]) -> bool:
-    builders = [_Builder(target.live.name) for _ in range(count)]
+def _build_in_processes(target: Target, count: int, until: int, wishes: Wishes, tell: Callable[[], None]) -> bool:
+    builders = [_Builder(target.live.name, until) for _ in range(count)]
     deaths, done = 0, True
     try:
         while builders:
@@ -79,7 +81,7 @@ def _build_in_processes(target: Target, count: int, wishes: Wishes, tell: Callab
                     claim.give_up(builder.token)
                     if deaths > _MOST_DEATHS:
                         raise RebuildFailed(f"{deaths} processes died while {target.live.name} was built again.")
-                    builders.append(_Builder(target.live.name))
+                    builders.append(_Builder(target.live.name, until))
                 elif outcome["error"]:
                     raise RebuildFailed(outcome["error"])
                 else:
@@ -98,10 +100,10 @@ def _build_in_processes(target: Target, count: int, wishes: Wishes, tell: Callab
 class _Builder:
     """One process, and our end of its pipe."""
 
-    def __init__(self, projection: str) -> None:
+    def __init__(self, projection: str, until: int) -> None:
         self.token = uuid4()
         name = log_connection().settings_dict["NAME"]
-        setting = Setting(settings.SETTINGS_MODULE, conf.DATABASE, name, projection, self.token)
+        setting = Setting(settings.SETTINGS_MODULE, conf.DATABASE, name, projection, self.token, until)
         self.pipe, theirs = _spawn.Pipe()
         self.process = _spawn.Process(target=main, args=(theirs, setting), daemon=True)
         self.process.start()
@@ -130,7 +132,7 @@ def serve(setting: Setting, stop: Callable[[], bool]) -> bool:
             drained = drain(
                 definitions=[target.definition],
                 stop=stop,
-                relieved=lambda: True,
+                until=setting.until,
                 worker=Worker(token=setting.token),
             )
     except ReplayRefused as error:

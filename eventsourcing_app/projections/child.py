@@ -28,6 +28,7 @@ class Setting(NamedTuple):
     """Name of the database, which may be another one than that of the settings (a test's)."""
     projection: str
     token: UUID
+    until: int
 
 
 def main(pipe: Connection[Any, Any], setting: Setting) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.projections.base import Projection
 
 SUFFIX = "~rebuild"
-_NEAR = 1_000
+_NEAR = 200
 """So few positions may be left for the swap to handle while the live projection stands still."""
 _SWAPS, _PAUSE = 60, 0.5
 """How often a swap is tried that could not get its locks, and the seconds in between."""

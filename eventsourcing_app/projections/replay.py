@@ -18,6 +18,7 @@ from django.db import connections
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.records import SettledPosition
 from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
     quote = log_connection().ops.quote_name
     shadows = {quote(table): quote(shadow_of(table)) for table in tables}
     bare = {table.lower() for table in tables}
-    kept = {quote(model._meta.db_table) for model in (Subscription, Segment, ParkedEvent)}
+    kept = {quote(model._meta.db_table) for model in (Subscription, Segment, ParkedEvent, SettledPosition)}
     allowed = kept | set(shadows.values())
 
     def of_token(match: re.Match[str]) -> str:

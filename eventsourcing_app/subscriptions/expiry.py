@@ -1,7 +1,7 @@
 """Expiry of receipts: what is older than a repetition can be, but none that a subscriber may still need.
 
-A subscriber that was held up for a month runs its handler again where it stopped, and then the receipts of what that
-run had done already are all that keeps it from doing it twice.
+A subscriber that was held up for a month runs its handler again where it stopped, and so it does with what it has
+parked; then the receipts of what that run had done already are all that keeps it from doing it twice.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from eventsourcing_app.aggregates.records import StoredReceipt
 from eventsourcing_app.conf import conf
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.records import StoredEvent
-from eventsourcing_app.subscriptions.records import Segment
+from eventsourcing_app.subscriptions.records import ParkedEvent, Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,19 +46,22 @@ def expire_receipts(*, days: int, batch: int = BATCH, stop: Callable[[], bool] =
 
 
 def _needed(receipts: Sequence[StoredReceipt]) -> set[Any]:
-    """Return the keys of the receipts whose events a subscription has not got past."""
+    """Return the keys of the receipts whose events a subscription has not got past, or has parked."""
     caused = {receipt.pk: cause for receipt in receipts if (cause := _cause(receipt)) is not None}
     if not caused:
         return set()
     names, events = zip(*caused.values(), strict=True)
     segments = Segment.objects.using(conf.DATABASE).filter(subscription__in=set(names))
     checkpoints = dict(segments.values_list("subscription").annotate(Min("checkpoint")))
+    # After the checkpoints: an event is parked when its checkpoint passes it, and would be missed the other way round.
+    rows = ParkedEvent.objects.using(conf.DATABASE).filter(event_id__in=set(events))
+    parked = set(rows.values_list("segment__subscription", "event_id"))
     stored = StoredEvent.objects.using(conf.DATABASE).filter(event_id__in=set(events))
     positions = dict(stored.values_list("event_id", "position"))
     return {
         pk
         for pk, (name, event_id) in caused.items()
-        if name in checkpoints and positions.get(event_id, 0) > checkpoints[name]
+        if (name, event_id) in parked or (name in checkpoints and positions.get(event_id, 0) > checkpoints[name])
     }
 
 

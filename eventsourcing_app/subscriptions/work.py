@@ -185,7 +185,9 @@ def _together(turn: Turn, found: Found) -> None:
         turn.forget_parked()
         done = found.events[0] if not progress.handled else _last_at(found.events, progress.checkpoint)
         if isinstance(error, _Failed):
-            culprit = next(each for each in found.events if each.position > progress.checkpoint)
+            # Of a list that fails, it may be any.
+            left = [each for each in found.events if each.position > progress.checkpoint]
+            culprit = left[-1] if turn.definition.batch else left[0]
             _blame(turn, culprit, error.error, alone=culprit is found.events[0])
         elif progress.handled:
             # Every handler returned, but what they wrote cannot be committed: a deferred constraint, or an error of

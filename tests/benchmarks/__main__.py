@@ -13,7 +13,8 @@ from tests.benchmarks.crew import WorkerFailed
 from tests.benchmarks.job import FULL, QUICK
 from tests.benchmarks.measure import Plan, measure, profile
 from tests.benchmarks.report import Result
-from tests.benchmarks.rows import ROWS, Row
+from tests.benchmarks.row import Row
+from tests.benchmarks.rows import ROWS
 from tests.benchmarks.server import Server, ServerUnfit
 from tests.benchmarks.stores import Stores
 from tests.benchmarks.targets import Figure

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.work import Done
 
-DJANGO_SIDES = frozenset({"ours", "ours_long", "ours_seeds", "simple_history_side"})
+DJANGO_SIDES = frozenset(
+    {"ours", "ours_long", "ours_reactions", "ours_running", "ours_seeds", "django_q_side", "simple_history_side"}
+)
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -40,6 +42,8 @@ class Report(msgspec.Struct, kw_only=True):
     """Processor seconds of this process and of those that it started and waited for."""
     peak: float | None
     """Memory in MB: of the largest process that the sample started or, without one, what this one took beyond idle."""
+    more: dict[str, float] = {}
+    """What else was measured."""
 
 
 def main() -> None:
@@ -65,6 +69,8 @@ def _run(sample: Callable[[], Done], idle: float | None) -> Report:
     before, start = os.times(), time.monotonic()
     done = sample()
     end, after = time.monotonic(), os.times()
+    if done.span is not None:
+        start, end = done.span
     highest = memory.peak()
     grown = None if highest is None or idle is None else highest - idle
     return Report(
@@ -73,6 +79,7 @@ def _run(sample: Callable[[], Done], idle: float | None) -> Report:
         units=done.units,
         cpu=sum(after[:4]) - sum(before[:4]),  # of user and system, here and in children
         peak=grown if done.peak is None else done.peak,
+        more=dict(done.more),
     )
 
 

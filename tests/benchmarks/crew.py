@@ -34,6 +34,8 @@ class Sampled(NamedTuple):
     seconds: float
     cpu: float
     peak: float | None
+    more: dict[str, float]
+    """What else the last of them measured."""
 
 
 class _Worker:
@@ -118,6 +120,7 @@ class Crew:
             seconds=max(report.end for report in reports) - min(report.start for report in reports),
             cpu=sum(report.cpu for report in reports),
             peak=max(peaks, default=None),
+            more=reports[-1].more,
         )
 
     def stored(self) -> int:

@@ -31,6 +31,16 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Events of the stream that the long one is compared with."""
     workers: int
     """Processes that write at the same time, where there are several."""
+    subscriptions: int
+    """How many there are, where there are many."""
+    backlog: int
+    """Events that they are behind, where they are many."""
+    deliveries: int
+    """Events that one subscription is behind, where the log is the large one."""
+    tasks: int
+    """Tasks on the queue of django-q2."""
+    watched: float
+    """For how many seconds something is watched that goes on by itself."""
 
 
 FULL = Scale(
@@ -43,6 +53,11 @@ FULL = Scale(
     stream=100_000,
     short_stream=256,
     workers=4,
+    subscriptions=1_000,
+    backlog=1_000,
+    deliveries=100_000,
+    tasks=5_000,
+    watched=20.0,
 )
 QUICK = Scale(
     seconds=0.05,
@@ -54,6 +69,11 @@ QUICK = Scale(
     stream=1_000,
     short_stream=16,
     workers=2,
+    subscriptions=30,
+    backlog=100,
+    deliveries=1_000,
+    tasks=200,
+    watched=1.0,
 )
 
 
@@ -103,6 +123,25 @@ class Place(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
+class Reactions(msgspec.Struct, frozen=True, kw_only=True):
+    """The subscriptions of a process and of those that it starts."""
+
+    handler: str = "nothing"
+    """A function of ``tests.benchmarks.reactions.handlers`` that makes the handler of one subscription."""
+    count: int = 0
+    """How many; 0: as many as the scale says."""
+    less: int = 0
+    """So many fewer."""
+    batch: int = 0
+    """How long the list is that a handler gets at most, if it takes lists."""
+    counted: bool = False
+    """Whether every query of the processes in which they run is written down."""
+    slow: int = 0
+    """How many more there are that take a second for an event."""
+    failing: int = 0
+    """How many more there are that fail on every event."""
+
+
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A process's work."""
 
@@ -114,6 +153,9 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     workers: int = 1
     dispatcher: str = "none"
     prepared: bool = False
+    reactions: Reactions | None = None
+    cluster: str = ""
+    """Which settings of django-q2 in ``tests.benchmarks.settings``."""
 
     @property
     def side(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from statistics import median
 from typing import TYPE_CHECKING
 
 from tests.benchmarks.crew import Crew, Sampled, WorkerFailed
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tests.benchmarks.job import Scale
-    from tests.benchmarks.rows import Contestant, Row
+    from tests.benchmarks.row import Contestant, Row
     from tests.benchmarks.stores import Stores
 
 
@@ -43,6 +44,8 @@ class Plan:
                 workers=workers,
                 dispatcher=contestant.dispatcher,
                 prepared=contestant.prepared,
+                reactions=contestant.reactions,
+                cluster=contestant.cluster,
             )
             for worker in range(workers)
         ]
@@ -101,4 +104,5 @@ def _figure(row: Row, contestant: Contestant, samples: Sequence[Sampled]) -> Fig
         rates=tuple(sampled.units / sampled.seconds for sampled in samples),
         cpu=min(sampled.cpu / sampled.units for sampled in samples) * 1e6,
         peak=max(peaks, default=None) if row.memory else None,
+        more={name: median(sampled.more[name] for sampled in samples) for name in samples[0].more},
     )

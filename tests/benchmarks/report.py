@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from tests.benchmarks.rows import Row
+    from tests.benchmarks.row import Row
     from tests.benchmarks.server import Server
     from tests.benchmarks.targets import Figure, Verdict
 
 PACKAGES = ("Django", "psycopg", "msgspec", "django-q2", "eventsourcing", "django-simple-history")
-COLUMNS = ("work", "who", "dispatcher", "median", "min..max", "ours ÷ it", "CPU µs", "memory", "target")
+COLUMNS = ("work", "who", "dispatcher", "median", "min..max", "ours ÷ it", "CPU µs", "memory", "also", "target")
 DIFFERENCES = (
     "Ours and the floor store an event in 14 columns (about 200 bytes of canonical JSON, 100 of metadata, actor,",
     "correlation id, hash), under triggers and seven indexes, and with it the row of the account. eventsourcing stores",
@@ -67,7 +67,7 @@ def as_text(head: dict[str, Any], results: Sequence[Result]) -> str:
     """Return the report in Markdown."""
     text = [f"{name}: {_pairs(value)}" for name, value in head.items()]
     text += ["", *DIFFERENCES, ""]
-    text += [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---|---:|---:|---:|---|"]
+    text += [f"| {' | '.join(COLUMNS)} |", "|---|---|---|---:|---|---:|---:|---:|---|---|"]
     for result in results:
         text += lines(result)
     missed = sum(not verdict.met for result in results for some in result.verdicts.values() for verdict in some)
@@ -86,6 +86,7 @@ def as_json(head: dict[str, Any], results: Sequence[Result]) -> dict[str, Any]:
                 "title": result.row.title,
                 "unit": result.row.unit,
                 "memory": result.row.memory,
+                "more": result.row.more,
                 "error": result.error,
                 "figures": {key: asdict(figure) | {"median": figure.rate} for key, figure in result.figures.items()},
                 "verdicts": [
@@ -115,9 +116,15 @@ def _cells(result: Result) -> Iterator[tuple[str, ...]]:
             "" if key == "ours" else _number(ours.rate / figure.rate),
             _number(figure.cpu),
             "" if figure.peak is None else f"{figure.peak:.0f} MB {result.row.memory}",
+            _also(figure, result.row),
             "; ".join(map(_shown, result.verdicts.get(key, []))),
         )
         title = ""
+
+
+def _also(figure: Figure, row: Row) -> str:
+    values = ", ".join(f"{name} {_number(value)}" for name, value in figure.more.items())
+    return f"{values} {row.more}" if row.more and values else ""
 
 
 def _shown(verdict: Verdict) -> str:

@@ -2,56 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from tests.benchmarks.row import Contestant, Row
+from tests.benchmarks.rows_of_delivery import DELIVERY_ROWS
 from tests.benchmarks.stores import Store
-from tests.benchmarks.targets import Faster, Memory, RateOrShare, Slower, Target
+from tests.benchmarks.targets import Faster, Memory, RateOrShare, Slower
 
 OURS, PEER, HISTORY = "ours_seeds", "eventsourcing_side", "simple_history_side"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contestant:
-    """One way to do a row's work."""
-
-    key: str
-    """What targets call it; ``ours`` is whom they are about."""
-    who: str
-    work: str
-    store: Store
-    peer: bool = False
-    """Whether it needs a package that only the benchmark needs."""
-    dispatcher: str = "none"
-    prepared: bool = False
-    """Whether Django's connection lets statements be prepared. The floor and eventsourcing see to it themselves."""
-
-    @property
-    def shown_dispatcher(self) -> str:
-        """Its dispatcher; peers and floors have none."""
-        return self.dispatcher if self.work.startswith("ours") else "–"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
-    """One kind of work."""
-
-    name: str
-    title: str
-    unit: str
-    contestants: tuple[Contestant, ...]
-    targets: tuple[Target, ...] = ()
-    several: bool = False
-    """Whether several processes work at the same time."""
-    writes: bool = True
-    """Whether a unit is a stored event, so that they can be counted afterwards."""
-    memory: str = ""
-    """What the memory is that is shown; nothing is shown without it."""
-    warm: bool = True
-    """Whether one sample of each contestant is taken before, and not counted."""
-    rounds: int = 1
-    """How many times as many samples are taken as of other rows: where small differences matter."""
-    profiled: str = ""
-    """The work that is profiled, if it is not the one that is measured."""
 
 
 def _ours(
@@ -230,6 +186,7 @@ ROWS = (
         ),
         writes=False,
     ),
+    *DELIVERY_ROWS,
     _sqlite("sqlite-command", "load + command + save, 1 process", "commands/s", "ours.command", "accounts"),
     _sqlite("sqlite-ten", "load + 10 commands + save", "events/s", "ours.ten", "accounts"),
     _sqlite("sqlite-bulk", "1,000 commands over 100 kept aggregates", "events/s", "ours.bulk", "accounts"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Protocol, TypeAlias
 
@@ -20,6 +20,8 @@ class Figure:
     """Processor time of its processes for a unit, in µs, the least of all samples; the database's is not in it."""
     peak: float | None
     """The highest memory in MB, where it was measured: see the row."""
+    more: Mapping[str, float] = field(default_factory=dict)
+    """What else was measured, the median of all samples: see the row."""
 
     @property
     def rate(self) -> float:
@@ -52,17 +54,19 @@ class Target(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Faster:
-    """Ours does at least ``least`` times as much as ``beside``."""
+    """Ours, or ``who`` of ours, does at least ``least`` times as much as ``beside``."""
 
     beside: str
     least: float
+    who: str = "ours"
 
     def judge(self, row: str, figures: Figures) -> Verdict | None:
-        ours, other = figures.get((row, "ours")), figures.get((row, self.beside))
+        ours, other = figures.get((row, self.who)), figures.get((row, self.beside))
         if ours is None or other is None:
             return None
         ratio = ours.rate / other.rate
-        return Verdict(target=f"≥ {self.least:g} ×", measured=ratio, met=ratio >= self.least)
+        named = "" if self.who == "ours" else f"{self.who} "
+        return Verdict(target=f"{named}≥ {self.least:g} ×", measured=ratio, met=ratio >= self.least)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,3 +114,49 @@ class RateOrShare:
         least = self.rate if other is None else min(self.rate, self.share * other.rate)
         text = f"≥ {self.rate:,.0f}/s or {self.share:g} × `{self.of_row}`"
         return Verdict(target=text, measured=ours.rate, met=ours.rate >= least)
+
+
+@dataclass(frozen=True, slots=True)
+class NoMore:
+    """``beside`` does at most ``most`` units a second."""
+
+    most: float
+    beside: str = "ours"
+
+    def judge(self, row: str, figures: Figures) -> Verdict | None:
+        ours = figures.get((row, self.beside))
+        if ours is None:
+            return None
+        return Verdict(target=f"≤ {self.most:g}/s", measured=ours.rate, met=ours.rate <= self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class Within:
+    """What else was measured of ``beside`` under the name ``what`` is at most ``most``."""
+
+    what: str
+    most: float
+    beside: str = "ours"
+
+    def judge(self, row: str, figures: Figures) -> Verdict | None:
+        figure = figures.get((row, self.beside))
+        if figure is None or self.what not in figure.more:
+            return None
+        measured = figure.more[self.what]
+        return Verdict(target=f"{self.what} ≤ {self.most:g}", measured=measured, met=measured <= self.most)
+
+
+@dataclass(frozen=True, slots=True)
+class NotBehind:
+    """Of what else was measured under the name ``what``, ours has at most ``most`` times as much as ``beside``."""
+
+    beside: str
+    what: str
+    most: float
+
+    def judge(self, row: str, figures: Figures) -> Verdict | None:
+        ours, other = figures.get((row, "ours")), figures.get((row, self.beside))
+        if ours is None or other is None or self.what not in ours.more or not other.more.get(self.what):
+            return None
+        ratio = ours.more[self.what] / other.more[self.what]
+        return Verdict(target=f"its {self.what} ≤ {self.most:g} ×", measured=ratio, met=ratio <= self.most)

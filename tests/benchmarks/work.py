@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from time import perf_counter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
@@ -37,6 +38,10 @@ class Done(NamedTuple):
     units: int
     peak: float | None = None
     """The most memory that one of the processes held which it started, in MB; ``None`` if it started none."""
+    span: tuple[float, float] | None = None
+    """Its first and last moment by the monotonic clock, if it began or ended with something that is not measured."""
+    more: Mapping[str, float] = MappingProxyType({})
+    """What else was measured, by the names that targets give it."""
 
 
 Sample: TypeAlias = Callable[[], Done]

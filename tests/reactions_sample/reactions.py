@@ -3,7 +3,7 @@
 ``REACTIONS_PROJECTIONS`` and ``REACTIONS_SUBSCRIBERS`` say how many of each there are. ``REACTIONS_JOURNAL`` is the
 file to which subscribers add a line for each event. ``REACTIONS_KILL`` (``projection 5``, ``subscriber 5``) kills the
 process in the first of that kind at that version of a stream, ``REACTIONS_KILLS`` times in all. Subscribers take
-``REACTIONS_SECONDS`` for each event.
+``REACTIONS_SECONDS`` for each event. The first projection has ``REACTIONS_SEGMENTS`` segments, and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def write_down(line: str) -> None:
     """Add a line; the system keeps lines of several processes apart. That this one has reacted is to be seen, too."""
     with JOURNAL.open("a") as journal:
         journal.write(f"{line}\n")
-    JOURNAL.with_suffix(f".{os.getpid()}").touch()
+    JOURNAL.with_suffix(f".{os.getsid(0)}").touch()  # that of whoever started it
 
 
 def die_if_told(kind: str, recorded: RecordedEvent) -> None:
@@ -58,7 +58,8 @@ class _Tally(Projection):
 
 
 for number in range(int(os.environ.get("REACTIONS_PROJECTIONS", "1"))):
-    type(f"Tally{number}", (_Tally,), {"name": f"reactions.tally_{number}", "number": number})
+    own = {"models": (OwnerTotal,), "segments": int(os.environ.get("REACTIONS_SEGMENTS", "1"))} if number == 0 else {}
+    type(f"Tally{number}", (_Tally,), {"name": f"reactions.tally_{number}", "number": number, **own})
 
 
 def _journal(number: int) -> None:

@@ -19,12 +19,14 @@ from django.db.models.functions import Now
 from eventsourcing_app.events.canonical import dumps
 from eventsourcing_app.log import clock
 from eventsourcing_app.log.append import NewEvent, append
-from eventsourcing_app.models import Segment, StoredEvent
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent
 from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.definitions import ensure
 from eventsourcing_app.subscriptions.drain import Drained, drain
+from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.look import look
 from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.work import work
 from eventsourcing_app.subscriptions.worker import Worker
 from tests.conftest import ROOT
 from tests.samples.models import OwnerTotal, Wallet
@@ -32,6 +34,8 @@ from tests.samples.models import OwnerTotal, Wallet
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
+
+    from eventsourcing_app.subscriptions.turn import Turn
 
 
 @contextmanager
@@ -91,9 +95,36 @@ def segment(name: str) -> Segment:
     return Segment.objects.get(subscription=name)
 
 
+def parked(name: str) -> list[ParkedEvent]:
+    """What a subscription has failed on, or waits behind that, in the order of the log."""
+    return list(ParkedEvent.objects.filter(segment__subscription=name).order_by("position"))
+
+
+def failed(name: str) -> ParkedEvent:
+    """The one event that a subscription has failed on."""
+    (row,) = (row for row in parked(name) if row.state != ParkedEvent.State.BEHIND)
+    return row
+
+
 def let_retry(name: str) -> None:
     """Let the wait after a failure be over."""
-    Segment.objects.filter(subscription=name).update(retry_at=Now())
+    hurry([name])
+
+
+def release(claimed: claim.Claim) -> None:
+    """Give a segment back as far as it has come."""
+    claim.release([claimed], token=claimed.token)
+
+
+def take_turn(claimed: claim.Claim, worker: Worker) -> Turn:
+    """Handle what is next for a claimed segment, and give it back."""
+    definition = registry.get(claimed.subscription)
+    assert definition is not None
+    worker.begin_turn()
+    turn = work(worker, definition, claimed)
+    if not turn.is_over:
+        release(claimed)
+    return turn
 
 
 def let_lease_end(name: str) -> None:
@@ -200,7 +231,7 @@ class Children:
         return self.journal.read_text().splitlines() if self.journal.exists() else []
 
     def has_reacted(self, child: subprocess.Popen[bytes]) -> bool:
-        """Whether a subscriber was given an event in this very process."""
+        """Whether a subscriber was given an event in this process, or in one that it has started."""
         return self.journal.with_suffix(f".{child.pid}").exists()
 
     def versions(self, number: int, opened: Wallet) -> list[int]:

@@ -62,7 +62,7 @@ def rebuild(job: Job) -> Sample:
     events = stored(job)
 
     def sample() -> Done:
-        largest = _watched([sys.executable, "-m", "django", *_GROUP, *_two_processes()])
+        largest = watched([sys.executable, "-m", "django", *_GROUP, *_two_processes()])
         return Done(events, largest)
 
     return sample
@@ -112,7 +112,7 @@ def _two_processes() -> list[str]:
     return ["--processes", "2"] if "--processes" in parser.format_help() else []
 
 
-def _watched(command: Sequence[str]) -> float | None:
+def watched(command: Sequence[str]) -> float | None:
     """Run a command to its end and return the most memory that one of its processes held, in MB."""
     peaks: dict[int, float] = {}
     with tempfile.TemporaryFile() as output:

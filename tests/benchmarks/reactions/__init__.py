@@ -1,0 +1,1 @@
+"""What reacts to the events of the account that is measured, as the job of the process says."""

@@ -1,0 +1,85 @@
+"""After a failure or a death events are handled one by one, each attempt committed before: so the culprit is found."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from eventsourcing_app import Projection, RecordedEvent, handles, subscriber
+from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.work import work
+from eventsourcing_app.subscriptions.worker import Worker
+from tests.reactions_sample.scene import (
+    claimed,
+    count_it,
+    let_lease_end,
+    let_retry,
+    parked,
+    position_of,
+    release,
+    segment,
+    take_turn,
+    total,
+    try_to_claim,
+    wallet,
+)
+from tests.samples.events import MoneyAdded
+
+if TYPE_CHECKING:
+    pass
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
+committing = pytest.mark.django_db(transaction=True)
+
+NAME = "t.failing"
+SETTINGS = {"DISPATCHER": "none", "RETRY_SECONDS": (60.0, 3600.0)}
+
+
+def test_up_to_the_failing_event_a_projection_goes_one_event_at_a_time() -> None:
+    fail_at = {5}
+
+    class Counting(Projection):
+        name = NAME
+
+        @handles(MoneyAdded)
+        def add(self, event: MoneyAdded, recorded: RecordedEvent) -> None:
+            count_it("counting", event.amount)
+            if recorded.version in fail_at:
+                raise ValueError("not now")
+
+    opened = wallet(adds=6)
+    worker = Worker()
+    handled = [take_turn(claimed(NAME, worker), worker).handled for _ in range(3)]
+    # The batch, whose work is undone; one by one up to the one that fails; what waits behind it.
+    assert handled == [0, 3, 0]
+    assert [row.position for row in parked(NAME)] == [position_of(opened, version) for version in (5, 6, 7)]
+    assert total("counting") == (3, Decimal(3))
+    fail_at.clear()
+    let_retry(NAME)
+    assert take_turn(claimed(NAME, worker), worker).handled == 3
+    assert total("counting") == (6, Decimal(6))
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+def test_after_a_worker_died_events_are_handled_one_at_a_time(transactional: bool) -> None:
+    given = []
+
+    @subscriber(NAME, MoneyAdded, transactional=transactional)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append(recorded.version)
+
+    opened = wallet(adds=3)
+    claimed(NAME)
+    assert try_to_claim(NAME) is None
+    let_lease_end(NAME)
+    worker = Worker()
+    worker.ends = 0.0  # its turn is over after one event
+    for version in (2, 3, 4):
+        taken = claimed(NAME, worker)
+        assert work(worker, registry.all()[0], taken).handled == 1
+        release(taken)
+        assert segment(NAME).checkpoint == position_of(opened, version)
+        assert segment(NAME).careful_until == position_of(opened, 4)
+    assert given == [2, 3, 4]

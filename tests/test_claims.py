@@ -1,0 +1,158 @@
+"""A claim is fenced: whoever has lost it moves no checkpoint and parks nothing; only from the dead it is taken over."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from decimal import Decimal
+from typing import TYPE_CHECKING
+
+import pytest
+from django.test.utils import override_settings
+
+from eventsourcing_app import RecordedEvent, subscriber
+from eventsourcing_app.log.read import read_window
+from eventsourcing_app.models import Segment, StoredEvent
+from eventsourcing_app.subscriptions import claim
+from eventsourcing_app.subscriptions.drain import drain
+from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.turn import Turn
+from eventsourcing_app.subscriptions.worker import Worker
+from tests.reactions_sample.scene import (
+    NOTHING,
+    claimed,
+    count_it,
+    deliver,
+    in_own_connection,
+    let_lease_end,
+    parked,
+    position_of,
+    release,
+    segment,
+    take_turn,
+    total,
+    try_to_claim,
+    until,
+    wallet,
+)
+from tests.samples.events import MoneyAdded
+
+if TYPE_CHECKING:
+    pass
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
+committing = pytest.mark.django_db(transaction=True)
+
+NAME = "t.failing"
+SETTINGS = {"DISPATCHER": "none", "RETRY_SECONDS": (60.0, 3600.0)}
+
+
+def failing(fail_at: set[int], *, error: BaseException | None = None) -> list[int | None]:
+    """Subscribe a handler that fails on the versions that ``fail_at`` has at the time; return what it was given."""
+    given: list[int | None] = []
+
+    @subscriber(NAME, MoneyAdded)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append(recorded.version)
+        if recorded.version in fail_at:
+            raise error or ValueError("no stamps left")
+
+    return given
+
+
+@committing
+def test_a_claim_is_taken_over_when_its_lease_is_over_and_not_before() -> None:
+    given = failing(set())
+    wallet(adds=1)
+    with override_settings(EVENTSOURCING={"DISPATCHER": "none", "LEASE_SECONDS": 0.4}):
+        claimed(NAME)
+        assert deliver().handled == 0
+        until(lambda: try_to_claim(NAME), seconds=5, what="the lease is over")
+        until(lambda: deliver().handled, seconds=5, what="the event is handled")
+    assert given == [2]
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+def test_a_worker_whose_claim_was_taken_over_cannot_move_the_checkpoint(transactional: bool) -> None:
+    @subscriber(NAME, MoneyAdded, transactional=transactional)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        if transactional:
+            count_it("handled", event.amount)
+
+    opened = wallet(adds=3)
+    worker = Worker()
+    slow = claimed(NAME, worker)
+    let_lease_end(NAME)
+    quick = claimed(NAME)
+    held = Segment.objects.filter(subscription=NAME).values().get()
+    assert (held["checkpoint"], held["token"]) == (0, quick.token)
+    assert take_turn(slow, worker).errors == []
+    assert total("handled") == NOTHING
+    (definition,) = registry.all()
+    turn = Turn(worker, definition, replace(slow, checkpoint=0))
+    (recorded,) = read_window(after=position_of(opened, 2) - 1, until=position_of(opened, 2))
+    assert not turn.fail(recorded, ValueError("late"))
+    assert not turn.set_behind([recorded], checkpoint=recorded.position)
+    assert not claim.hold(slow)
+    assert not claim.end(slow, checkpoint=slow.until)
+    slow.checkpoint = slow.until
+    release(slow)
+    claim.leave([slow], token=slow.token)
+    assert claim.renew(slow.token, [slow.segment]) == 0
+    assert Segment.objects.filter(subscription=NAME).values().get() == held
+    assert parked(NAME) == []
+    release(replace(quick, checkpoint=quick.until))
+    assert segment(NAME).checkpoint == quick.until
+
+
+@committing
+def test_a_subscriber_that_outlived_its_lease_finds_that_another_went_on() -> None:
+    running, may_end = threading.Event(), threading.Event()
+    given = []
+
+    @subscriber(NAME, MoneyAdded)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append(recorded.version)
+        if len(given) == 1:
+            running.set()
+            assert may_end.wait(20)
+
+    wallet(adds=1)
+    slow = threading.Thread(target=in_own_connection(deliver))
+    slow.start()
+    assert running.wait(10)
+    let_lease_end(NAME)
+    deliver()
+    wallet(adds=1)
+    deliver()
+    passed = segment(NAME).checkpoint
+    may_end.set()
+    slow.join()
+    assert given == [2, 2, 2]
+    assert passed == segment(NAME).checkpoint == StoredEvent.objects.latest("position").position
+
+
+@pytest.mark.needs_postgres
+@committing
+def test_a_projection_that_outlived_its_lease_keeps_its_turn_until_it_commits() -> None:
+    running, may_end = threading.Event(), threading.Event()
+
+    @subscriber(NAME, MoneyAdded, transactional=True)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        count_it("handled", event.amount)
+        running.set()
+        assert may_end.wait(20)
+
+    wallet(adds=1)
+    short = {"DISPATCHER": "none", "LEASE_SECONDS": 0.05}
+    with override_settings(EVENTSOURCING=short):
+        slow = threading.Thread(target=in_own_connection(deliver))
+        slow.start()
+        assert running.wait(10)
+        assert not threading.Event().wait(0.1)
+        assert try_to_claim(NAME) is None
+        beside = drain(seconds=0.2)
+        assert (beside.handled, beside.finished) == (0, False)
+        may_end.set()
+        slow.join()
+    assert total("handled") == (1, Decimal(1))
