@@ -31,8 +31,9 @@ test-sqlite: $(READY) ## Run the suite on SQLite
 test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if given, else a server started for it
 	TEST_DATABASE=postgres $(PYTEST)
 
-storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=60)
-	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),60) $(BIN)/python -m pytest -n 0 --timeout 900 -s tests/test_settled_storm.py $(ARGS)
+storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=600, STORM_SEED=1)
+	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/python -m pytest -n 0 -s tests/test_delivery_storm.py $(ARGS)
+	TEST_DATABASE=postgres STORM_SECONDS=60 $(BIN)/python -m pytest -n 0 --timeout 900 -s tests/test_settled_storm.py $(ARGS)
 
 docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
 	$(BIN)/python -m sphinx -q -W -E -n -d build/doctrees docs build/docs

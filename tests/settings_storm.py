@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 from tests.settings import *  # noqa: F403
+from tests.settings import DATABASES
 
+# Processes are frozen in the middle of a transaction, and others must not wait for them for ever.
+DATABASES["default"]["OPTIONS"] = {
+    **DATABASES["default"].get("OPTIONS", {}),
+    "options": "-c lock_timeout=1s -c idle_in_transaction_session_timeout=30s",
+}
 EVENTSOURCING = {
     "DISPATCHER": "none",
     "LEASE_SECONDS": 2.0,

@@ -12,7 +12,7 @@ from eventsourcing_app.models import ParkedEvent, Segment, Subscription
 from tests.storm import bank
 from tests.storm.facts import Facts, Observation, Operation, Parked, Row, Watched
 from tests.storm.history import read
-from tests.storm.models import Entry, Tally
+from tests.storm.models import Entry
 from tests.storm.sql import LOG
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from uuid import UUID
 
+    from tests.storm.models import Folded
     from tests.storm.reactions import Promise
 
 _ROWS = f"""
@@ -64,9 +65,13 @@ def _watched(name: str, promise: Promise, folder: Path, started_after: int) -> W
         max_attempts=promise.max_attempts,
         delivered=delivered,
         deaths=[line["position"] for line in read(folder / f"{name}.deaths")],
-        folds=dict(Tally.objects.filter(subscription=name).values_list("stream", "folded")) if promise.folds else None,
+        folds=None if promise.folds is None else _folds(promise.folds, name),
         publishes=promise.publishes,
     )
+
+
+def _folds(table: type[Folded], name: str) -> dict[str, str]:
+    return dict(table._default_manager.filter(subscription=name).values_list("stream", "folded"))
 
 
 def operations(folder: Path) -> list[Operation]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 ACCOUNTS = 24
 FAILING = 0.03
+REBUILT = "eventsourcing.projection_rebuilt"
 CALM = 120.0
 """Seconds, besides those that the storm took, in which all that was left behind must have been delivered."""
 
@@ -107,6 +108,7 @@ def run(server: Embedded, folder: Path, seconds: float, seed: int) -> dict[str, 
         "restarts": nemesis.restarts,
         "freezes": nemesis.freezes,
         "events": len(facts.log),
+        "rebuilds": sum(row.type == REBUILT for row in facts.log),
         "deliveries": {each.name: len(each.delivered) for each in facts.watched if each.delivered is not None},
         "parked": {each.name: len(each.parked) for each in facts.watched if each.parked},
         "operations": collect.outcomes(facts),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 
-class Tally(models.Model):
+class Folded(models.Model):
     """What a projection has folded of one stream: see ``checker.fold``."""
 
     subscription = models.CharField(max_length=80)
@@ -13,7 +13,16 @@ class Tally(models.Model):
     folded = models.CharField(max_length=120, default="")
 
     class Meta:
-        indexes = (models.Index(fields=("subscription", "stream"), name="storm_tally_of_stream"),)
+        abstract = True
+        indexes = (models.Index(fields=("subscription", "stream")),)
+
+
+class Tally(Folded):
+    """Of all projections that are not rebuilt."""
+
+
+class RebuiltTally(Folded):
+    """Of the one that is rebuilt again and again: these tables are its own."""
 
 
 class Entry(models.Model):

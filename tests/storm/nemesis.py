@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections import Counter
 from typing import TYPE_CHECKING
 
-from django.db import DatabaseError, InterfaceError, connection, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from eventsourcing_app.log.settled import last_position, settled_position
 from eventsourcing_app.models import ParkedEvent, Segment
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
     from tests.postgres import Embedded
     from tests.storm.supervisor import Place, Supervisor
 
-CREW = {"pay": 2, "spread": 1, "observe": 1, "consume": 2, "drain": 1}
+CREW = {"pay": 2, "spread": 1, "observe": 1, "consume": 2, "drain": 1, "rebuild": 1}
 """How many processes of each role there are."""
 WRITING, REACTING = ("append.inserted", "commit.wake"), ("work.effect", "work.attempt")
 FAILPOINTS = {
@@ -24,6 +23,7 @@ FAILPOINTS = {
     "spread": WRITING,
     "consume": (*REACTING, *WRITING),
     "drain": (*REACTING, *WRITING),
+    "rebuild": ("rebuild.batch", "work.effect", "work.attempt"),
 }
 """Which failpoints may be armed in a role; a subscriber writes as well."""
 CHANCE = 0.03
@@ -60,7 +60,7 @@ class Nemesis:
 
     def calm(self, seconds: float) -> bool:
         """Let writers end and subscriptions come to rest; return whether they did within so many seconds."""
-        self._supervisor.end(["pay", "spread", "observe"])
+        self._supervisor.end(["pay", "spread", "observe", "rebuild"])
         for place in self._supervisor.places:
             self._supervisor.kill(place, arm=_nothing)
         end = time.monotonic() + seconds
@@ -110,20 +110,10 @@ def is_at_rest() -> bool:
     """Whether every subscription has done all that it can do."""
     try:
         last = last_position()
-        behind = Segment.objects.filter(checkpoint__lt=last).exists()
-        return settled_position() >= last and not behind and not ParkedEvent.objects.filter(state="failed").exists()
+        behind = Segment.objects.filter(checkpoint__lt=last).exclude(subscription__kind="rebuild")
+        failed = ParkedEvent.objects.filter(state="failed").exclude(segment__subscription__kind="rebuild")
+        return settled_position() >= last and not behind.exists() and not failed.exists()
     except (DatabaseError, InterfaceError):
         return False
     finally:
         connections.close_all()
-
-
-def lag() -> Counter[str]:
-    """Count positions still to go, by subscription, for the report of a storm that did not come to rest."""
-    last = last_position()
-    rows = Segment.objects.values_list("subscription_id", "checkpoint")
-    behind: Counter[str] = Counter()
-    for name, checkpoint in rows:
-        behind[name] += last - checkpoint
-    connection.close()
-    return behind

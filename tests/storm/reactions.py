@@ -16,10 +16,12 @@ from eventsourcing_app.exceptions import RetryLater
 from tests.storm.bank import Dosed, Echoed, Noted
 from tests.storm.checker import fold
 from tests.storm.history import History
-from tests.storm.models import Entry, Tally
+from tests.storm.models import Entry, RebuiltTally, Tally
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.storm.models import Folded
 
 POISON_ATTEMPTS = 3
 FLAKY_ATTEMPTS = 50
@@ -32,7 +34,7 @@ class Promise(NamedTuple):
 
     types: frozenset[str]
     once: bool = False
-    folds: bool = False
+    folds: type[Folded] | None = None
     entries: bool = False
     lines: bool = False
     max_attempts: int = 8
@@ -40,7 +42,7 @@ class Promise(NamedTuple):
 
 
 PROMISES = {
-    "storm.sent": Promise(frozenset({"bank.transfer_sent"}), once=True, folds=True),
+    "storm.sent": Promise(frozenset({"bank.transfer_sent"}), once=True, folds=Tally),
     "storm.journal": Promise(frozenset(EVERYTHING), once=True, entries=True),
     "storm.outside": Promise(frozenset({"bank.account_opened", *MOVES}), lines=True),
     "storm.lists": Promise(
@@ -48,9 +50,10 @@ PROMISES = {
     ),
     "storm.echo": Promise(frozenset({"storm.noted"}), lines=True, publishes="storm.echoed"),
     "storm.flaky": Promise(frozenset({"storm.noted", "storm.echoed"}), lines=True, max_attempts=FLAKY_ATTEMPTS),
-    "storm.flaky_fold": Promise(frozenset({"storm.noted"}), once=True, folds=True, max_attempts=FLAKY_ATTEMPTS),
+    "storm.flaky_fold": Promise(frozenset({"storm.noted"}), once=True, folds=Tally, max_attempts=FLAKY_ATTEMPTS),
+    "storm.rebuilt": Promise(frozenset({"storm.noted"}), once=True, folds=RebuiltTally),
     "storm.poison": Promise(frozenset({"storm.dosed"}), lines=True, max_attempts=POISON_ATTEMPTS),
-    "storm.poison_fold": Promise(frozenset({"storm.dosed"}), once=True, folds=True, max_attempts=POISON_ATTEMPTS),
+    "storm.poison_fold": Promise(frozenset({"storm.dosed"}), once=True, folds=Tally, max_attempts=POISON_ATTEMPTS),
 }
 
 
@@ -76,9 +79,9 @@ class Traces:
         return self._histories[name]
 
 
-def tally(name: str, recorded: RecordedEvent, amount: int) -> None:
+def tally(name: str, recorded: RecordedEvent, amount: int, *, table: type[Folded] = Tally) -> None:
     """What projections do: read, then write, so that a repetition shows."""
-    row, _ = Tally.objects.get_or_create(
+    row, _ = table._default_manager.get_or_create(
         subscription=name, stream=f"{recorded.stream_type} {recorded.stream_key}", defaults={"folded": ""}
     )
     row.folded = fold(row.folded, str(recorded.event_id), amount)
@@ -102,6 +105,15 @@ def _projections() -> None:
         @handles(TransferSent)
         def sent(self, event: TransferSent, recorded: RecordedEvent) -> None:
             tally(self.name, recorded, -int(event.amount * 100))
+
+    class Rebuilt(Projection):
+        name = "storm.rebuilt"
+        models = (RebuiltTally,)
+        segments = 2
+
+        @handles(Noted)
+        def noted(self, _event: Noted, recorded: RecordedEvent) -> None:
+            tally(self.name, recorded, 0, table=RebuiltTally)
 
     @subscriber("storm.journal", "bank.#", "storm.#", segments=2, batch=300, transactional=True)
     def journal(batch: list[tuple[object, RecordedEvent]]) -> None:

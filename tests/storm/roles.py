@@ -1,10 +1,11 @@
-"""What the processes of a storm do until they are told to end, or killed: pay, spread, observe, consume, drain.
+"""What the processes of a storm do until they are told to end, or killed: pay, spread, observe, consume, rebuild.
 
 What was killed in the middle of a payment is paid again by who comes after it, with the same key, as a client would.
 """
 
 from __future__ import annotations
 
+import os
 import random
 import signal
 import time
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.db import DatabaseError, InterfaceError, connections
 
 from eventsourcing_app import CommandRejected
-from eventsourcing_app.exceptions import KeyInFlight
+from eventsourcing_app.exceptions import KeyInFlight, RebuildFailed, RebuildRunning
+from eventsourcing_app.projections.rebuilding import Wishes, rebuild
 from eventsourcing_app.subscriptions import child
 from eventsourcing_app.subscriptions.drain import drain
 from tests.storm import bank
@@ -51,17 +53,17 @@ class Post(NamedTuple):
 
 
 class Told:
-    """Whether the process was told to end."""
+    """Whether the process was told to end, or its parent is gone."""
 
     def __init__(self) -> None:
-        self._told = False
+        self._told, self._parent = False, os.getppid()
         signal.signal(signal.SIGTERM, self._note)
 
     def _note(self, *_signal: object) -> None:
         self._told = True
 
     def __call__(self) -> bool:
-        return self._told
+        return self._told or os.getppid() != self._parent
 
 
 def pay(post: Post) -> None:
@@ -192,10 +194,26 @@ def drain_again(post: Post) -> None:
         time.sleep(0.02)
 
 
+def rebuild_again(post: Post) -> None:
+    """Rebuild a projection while it serves, and put the new one in its place; and again."""
+    told, anew = Told(), False
+    while not told():
+        try:
+            rebuild("storm.rebuilt", Wishes(stop=told, restart=anew, compare=post.chance.random() < 0.5))
+            anew = True
+        except RebuildFailed:
+            anew = True  # whoever was here before was killed at an event, which then has no attempt left
+        except (*AWAY, RebuildRunning):
+            anew = False
+            connections.close_all()
+        time.sleep(0.1)
+
+
 ROLES: dict[str, Callable[[Post], None]] = {
     "pay": pay,
     "spread": spread,
     "observe": observe,
     "consume": consume,
     "drain": drain_again,
+    "rebuild": rebuild_again,
 }

@@ -160,7 +160,7 @@ class World:
         self.promises[name] = Promise(
             frozenset({"storm.noted"}),
             once=kind == "fold",
-            folds=kind == "fold",
+            folds=Tally if kind == "fold" else None,
             lines=kind == "outside",
             max_attempts=options.get("max_attempts") or 8,
         )
