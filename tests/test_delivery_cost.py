@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 
 from eventsourcing_app import Projection, RecordedEvent, handles, subscriber
-from eventsourcing_app.subscriptions import decoded, windows, worker
+from eventsourcing_app.subscriptions import decoded, windows, work, worker
 from tests.reactions_sample.scene import (
     deliver,
     wallet,
@@ -34,6 +34,7 @@ def test_a_thousand_events_reach_five_subscriptions_in_few_statements_and_in_fla
     monkeypatch.setattr(windows, "TAIL_EVENTS", 100)
     monkeypatch.setattr(windows, "WINDOW_EVENTS", 100)
     monkeypatch.setattr(windows, "_KEPT_WINDOWS", 2)
+    monkeypatch.setattr(work, "BATCH_EVENTS", 100)
     monkeypatch.setattr(decoded, "_MOST", 100)
     counts: Tally[str] = Tally()
     statements: Tally[str] = Tally()

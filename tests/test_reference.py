@@ -21,7 +21,6 @@ from tests.test_layers import PACKAGE, PUBLIC_MODULES
 ROOT = Path(__file__).resolve().parent.parent
 REFERENCE = ROOT / "docs" / "reference"
 SOURCE = ROOT / PACKAGE
-NOT_YET_PUBLIC = {"subscriptions"}  # a public module by design that has no words so far
 
 
 def text_of(page: str) -> str:
@@ -107,16 +106,11 @@ def words_of(module: ModuleType) -> set[str]:
     }
 
 
-@pytest.mark.parametrize("name", ["", *sorted(set(PUBLIC_MODULES) - NOT_YET_PUBLIC - {"exceptions"})])
+@pytest.mark.parametrize("name", ["", *sorted(set(PUBLIC_MODULES) - {"exceptions"})])
 def test_every_public_word_is_there_and_no_other(name: str) -> None:
     dotted = f"{PACKAGE}.{name}".rstrip(".")
     told = section("words", dotted).partition("\n### ")[0]
     assert {cell.partition("(")[0] for cell in first_cells(told)} == words_of(importlib.import_module(dotted))
-
-
-def test_a_module_without_words_has_none() -> None:
-    for name in NOT_YET_PUBLIC:
-        assert not words_of(importlib.import_module(f"{PACKAGE}.{name}")), f"{name} belongs into the reference now"
 
 
 def test_whatever_a_manager_can_do_is_there() -> None:

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.db import models
-from django.db.models import Max, Min
+from django.db.models import Max, Min, Sum
 from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.admin.presentation import NOTHING, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.conf import conf
-from eventsourcing_app.subscriptions.records import Segment, Subscription
+from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -32,7 +32,7 @@ class SegmentInline(_SegmentInline):
     extra = 0
     can_delete = False
     fields = readonly_fields = (
-        "number", "checkpoint", "attempts", "failed_position", "failed", "retry", "error",
+        "number", "checkpoint", "parked", "attempts", "failed_position", "failed", "retry", "error",
     )  # fmt: skip
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -70,10 +70,12 @@ class SegmentInline(_SegmentInline):
 class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     """The subscriptions that the database knows."""
 
-    list_display = ("name", "kind", "status", "checkpoint", "failed", "last_error")
+    list_display = ("name", "kind", "status", "checkpoint", "parked", "failed", "last_error")
     list_filter = ("kind", "status")
     inlines = (SegmentInline,)
-    fields = readonly_fields = ("name", "kind", "status", "segment_count", "started_after", "created")
+    fields = readonly_fields = (
+        "name", "kind", "status", "status_reason", "rate", "segment_count", "started_after", "created",
+    )  # fmt: skip
 
     class Media:
         css = {"all": ["eventsourcing_app/admin.css"]}
@@ -81,7 +83,9 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Subscription]:
         subscriptions = super().get_queryset(request)
         return subscriptions.annotate(
-            lowest_checkpoint=Min("segments__checkpoint"), failed_at=Max("segments__failed_at")
+            lowest_checkpoint=Min("segments__checkpoint"),
+            failed_at=Max("segments__failed_at"),
+            all_parked=Sum("segments__parked"),
         ).prefetch_related("segments")
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
@@ -92,6 +96,12 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         """Every matching event at or below it has been handled."""
         lowest: int | None = subscription.lowest_checkpoint
         return lowest
+
+    @admin.display(description=_("parked events"), ordering="all_parked")
+    def parked(self, subscription: Any) -> int:
+        """How many events failed, or wait behind one that did."""
+        count: int = subscription.all_parked or 0
+        return count
 
     @admin.display(description=_("failed at"), ordering="failed_at", empty_value="—")
     def failed(self, subscription: Any) -> str | None:
@@ -108,3 +118,51 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     def created(self, subscription: Subscription) -> str:
         """When it was first seen."""
         return utc(subscription.created_at)
+
+
+@admin.register(ParkedEvent)
+class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
+    """The events that subscriptions failed on, and those that wait behind them."""
+
+    list_display = ("position", "subscription", "type", "stream", "state", "attempts", "retry", "reason")
+    list_filter = ("state",)
+    list_select_related = ("segment",)
+    fields = readonly_fields = (
+        "position", "subscription", "type", "stream", "state", "attempts", "first", "last", "retry", "whole_error",
+    )  # fmt: skip
+
+    class Media:
+        css = {"all": ["eventsourcing_app/admin.css"]}
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup == "state__exact"
+
+    @admin.display(description=_("subscription"), ordering="segment__subscription")
+    def subscription(self, parked: ParkedEvent) -> str:
+        """Which subscription failed on it."""
+        return parked.segment.subscription_id
+
+    @admin.display(description=_("stream"))
+    def stream(self, parked: ParkedEvent) -> str:
+        """The stream, of which later events wait."""
+        return f"{parked.stream_type} {parked.stream_key}".strip()
+
+    @admin.display(description=_("first failed at"))
+    def first(self, parked: ParkedEvent) -> str:
+        """When it failed first."""
+        return NOTHING if parked.first_failed_at is None else utc(parked.first_failed_at)
+
+    @admin.display(description=_("last failed at"))
+    def last(self, parked: ParkedEvent) -> str:
+        """When it failed last."""
+        return NOTHING if parked.last_failed_at is None else utc(parked.last_failed_at)
+
+    @admin.display(description=_("retry at"), ordering="retry_at")
+    def retry(self, parked: ParkedEvent) -> str:
+        """When it will be tried again."""
+        return NOTHING if parked.retry_at is None else utc(parked.retry_at)
+
+    @admin.display(description=_("error"))
+    def whole_error(self, parked: ParkedEvent) -> str:
+        """The whole error, as it was recorded."""
+        return format_html('<pre class="es-error">{}</pre>', parked.error) if parked.error else NOTHING

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _OTHER_BROKERS = ("broker_class", "iron_mq", "sqs", "mongo")
 _DEFAULT_RETRY = 60
 _DEFAULT_SAVE_LIMIT = 250
+_DEFAULT_WORKERS = 4
+_TASK_SECONDS = 25
+"""A drain task ends after 20 seconds, and then the turn that it is at."""
 
 
 def check_queue(**_kwargs: Any) -> list[checks.CheckMessage]:
@@ -26,7 +29,7 @@ def check_queue(**_kwargs: Any) -> list[checks.CheckMessage]:
     if not apps.is_installed("django_q"):
         return [_not_installed()]
     cluster = getattr(settings, "Q_CLUSTER", {})
-    found = [*_broker(cluster), *_timing(cluster)]
+    found = [*_broker(cluster), *_timing(cluster), *_prefetching(cluster)]
     return [*found, _in_the_same_process()] if cluster.get("sync") else found
 
 
@@ -46,12 +49,26 @@ def _timing(cluster: dict[str, Any]) -> Iterator[checks.CheckMessage]:
     timeout, retry = cluster.get("timeout"), cluster.get("retry", _DEFAULT_RETRY)
     if not timeout:
         yield _no_timeout()
-    elif timeout >= retry:
-        yield _retried_too_early(timeout, retry)
+    else:
+        if timeout >= retry:
+            yield _retried_too_early(timeout, retry)
+        if timeout < _TASK_SECONDS:
+            yield _ended_too_early(timeout)
     if not cluster.get("ack_failures", False):
         yield _failures_come_back()
     if cluster.get("save_limit", _DEFAULT_SAVE_LIMIT) >= 0:
         yield _successes_saved()
+
+
+def _prefetching(cluster: dict[str, Any]) -> Iterator[checks.CheckMessage]:
+    workers = cluster.get("workers", _DEFAULT_WORKERS)
+    limit, bulk = cluster.get("queue_limit", workers**2), cluster.get("bulk", 1)
+    if max(limit, bulk) > 4 * workers:
+        yield _fetched_too_many(max(limit, bulk), workers)
+    if cluster.get("scheduler") is False:
+        yield _no_sweep()
+    if workers < conf.DRAIN_TASKS:
+        yield _more_tasks_than_workers(workers)
 
 
 def _reconnects(alias: str) -> bool:
@@ -108,6 +125,41 @@ def _retried_too_early(timeout: int, retry: int) -> checks.CheckMessage:
         f"Q_CLUSTER has timeout {timeout} and retry {retry}: a task that is still running is started a second time.",
         hint=f'Write in Q_CLUSTER: "retry": {timeout * 2}; it must be greater than the timeout.',
         id="eventsourcing_app.W043",
+    )
+
+
+def _ended_too_early(timeout: int) -> checks.CheckMessage:
+    return checks.Warning(
+        f"Q_CLUSTER has timeout {timeout}, but a drain task may take {_TASK_SECONDS} seconds: django-q2 would kill it "
+        "at its work, again and again.",
+        hint='Write in Q_CLUSTER: "timeout": 60, "retry": 120.',
+        id="eventsourcing_app.W048",
+    )
+
+
+def _fetched_too_many(fetched: int, workers: int) -> checks.CheckMessage:
+    return checks.Warning(
+        f"Q_CLUSTER fetches up to {fetched} tasks for {workers} workers: their time to be retried begins when they are "
+        "fetched, so those that wait are run a second time.",
+        hint=f'Write in Q_CLUSTER: "bulk": 1, "queue_limit": {2 * workers}.',
+        id="eventsourcing_app.W049",
+    )
+
+
+def _no_sweep() -> checks.CheckMessage:
+    return checks.Warning(
+        "Q_CLUSTER has no scheduler: the sweep, which delivers what a lost wake has left behind, never runs.",
+        hint='Write in Q_CLUSTER: "scheduler": True; or keep `manage.py run_subscriptions` running.',
+        id="eventsourcing_app.W090",
+    )
+
+
+def _more_tasks_than_workers(workers: int) -> checks.CheckMessage:
+    return checks.Warning(
+        f"EVENTSOURCING['DRAIN_TASKS'] is {conf.DRAIN_TASKS}, but Q_CLUSTER has {workers} workers: drain tasks could "
+        "take all of them.",
+        hint=f"Set EVENTSOURCING['DRAIN_TASKS'] = {workers}, or less if other tasks shall have workers, too.",
+        id="eventsourcing_app.W091",
     )
 
 

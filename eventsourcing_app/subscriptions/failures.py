@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import Count
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.exceptions import CausationTooDeep, Permanent, RetryLater
+from eventsourcing_app.exceptions import CausationTooDeep, EventUnreadable, Permanent, RetryLater
 from eventsourcing_app.signals import subscription_halted
 from eventsourcing_app.subscriptions.definitions import stored
 from eventsourcing_app.subscriptions.records import ParkedEvent, Subscription
@@ -48,7 +48,9 @@ def judge(definition: Definition, error: BaseException, *, attempts: int) -> Ver
     if isinstance(error, RetryLater):
         dead, wait, attempts = False, max(0.0, error.after), max(0, attempts - 1)
     else:
-        dead = isinstance(error, Permanent | CausationTooDeep) or attempts >= most
+        # What this code cannot read, other code may: the event waits for it, and does not die of this one.
+        used_up = attempts >= most and not isinstance(error, EventUnreadable)
+        dead = used_up or isinstance(error, Permanent | CausationTooDeep)
         wait = backoff(attempts)
     reason = storable(f"{type(error).__name__}: {error}".split("\n", 1)[0], _MAX_REASON)
     if isinstance(error, WorkerLost):
