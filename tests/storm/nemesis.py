@@ -28,6 +28,8 @@ FAILPOINTS = {
 """Which failpoints may be armed in a role; a subscriber writes as well."""
 CHANCE = 0.03
 """How likely it is that reaching one that is armed is the end."""
+HUNTED = {"consume": 0.5, "drain": 0.5, "rebuild": 0.3}
+"""How likely a role is to be chosen, beside one that is not named. What is killed all the time comes to nothing."""
 LONGEST_PAUSE = 0.5
 RESTARTS = 10.0, 15.0
 FROZEN = 3.0
@@ -82,7 +84,7 @@ class Nemesis:
             self._restart_at = time.monotonic() + self._chance.uniform(*RESTARTS)
             return
         free = [place for place in self._supervisor.places if place is not self._frozen]
-        (victim,) = self._chance.choices(free, [1 if place.reacts else 2 for place in free])
+        (victim,) = self._chance.choices(free, [HUNTED.get(place.role, 1.0) for place in free])
         if victim.reacts and self._frozen is None and self._chance.random() < 0.05:
             self._supervisor.freeze(victim)
             self._frozen, self._thaw_at = victim, now + FROZEN
