@@ -1,8 +1,9 @@
-"""The storm of deliveries: ``python -m tests.storm.delivery '{"seconds": 60, "seed": 1}'``.
+"""The storm of deliveries: ``python -m tests.storm.delivery '{"seconds": 60, "seed": 1, "bug": "no_bug"}'``.
 
 Starts a PostgreSQL server of its own that keeps what it has committed, lets processes pay, observe and react on it
 while a nemesis kills them and the server, and has the checker judge what is left. Prints what was done and every
-violation, and one JSON line at the end; exits with 1 if there was one, and then leaves its files behind.
+violation, and one JSON line at the end; exits with 1 if there was one, and then leaves its files behind. With a bug
+(see ``bugs``) in all of its processes it shows what would be found.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ CALM = 120.0
 
 
 def main() -> None:
-    given: dict[str, Any] = {"seconds": 60.0, "seed": None, **json.loads(sys.argv[1] if sys.argv[1:] else "{}")}
+    given: dict[str, Any] = {
+        "seconds": 60.0,
+        "seed": None,
+        "bug": "no_bug",
+        **json.loads(sys.argv[1] if sys.argv[1:] else "{}"),
+    }
     seed = int(os.environ.get("STORM_SEED") or given["seed"] or secrets.randbelow(10**6))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the server ends, too
     folder = Path(tempfile.mkdtemp(prefix="es-storm-")).resolve()
@@ -40,7 +46,7 @@ def main() -> None:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)  # after the server's own end, which comes to it later
     server = start_server(folder)
     print(f"seed {seed}, {given['seconds']:g} s, in {folder}", flush=True)
-    report = run(server, folder / "traces", float(given["seconds"]), seed)
+    report = run(server, folder / "traces", float(given["seconds"]), seed, given["bug"])
     if report["violations"]:
         shutil.copy(folder / "pg" / "log", folder / "traces" / "server.log")
         report["kept"] = shutil.move(folder / "traces", tempfile.mkdtemp(prefix="es-storm-kept-"))
@@ -54,7 +60,8 @@ def start_server(folder: Path) -> Embedded:
         os.environ.pop(name, None)
     server = postgres.start_embedded(folder / "pg", durable=True)
     if server is None:
-        sys.exit(os.environ[postgres.MISSING])
+        print(json.dumps({"missing": os.environ[postgres.MISSING]}))
+        sys.exit(1)
     os.environ["PGDATABASE"] = "postgres"
     os.environ["TEST_DATABASE"] = "postgres"
     os.environ["TEST_RUN_DIRECTORY"] = str(folder)
@@ -62,7 +69,7 @@ def start_server(folder: Path) -> Embedded:
     return server
 
 
-def run(server: Embedded, folder: Path, seconds: float, seed: int) -> dict[str, Any]:
+def run(server: Embedded, folder: Path, seconds: float, seed: int, bug: str) -> dict[str, Any]:
     """Set the scene, let the storm rage and calm down, and judge."""
     import django
 
@@ -72,6 +79,7 @@ def run(server: Embedded, folder: Path, seconds: float, seed: int) -> dict[str, 
 
     from eventsourcing_app.subscriptions.registry import registry
     from tests.storm import bank, collect, reactions
+    from tests.storm.bugs import BUGS
     from tests.storm.checker import check
     from tests.storm.nemesis import Nemesis
     from tests.storm.supervisor import Supervisor
@@ -82,7 +90,7 @@ def run(server: Embedded, folder: Path, seconds: float, seed: int) -> dict[str, 
     call_command("migrate", run_syncdb=True, verbosity=0)
     reactions.declare(folder, failing=FAILING)
     accounts = bank.open_accounts(ACCOUNTS)
-    supervisor = Supervisor(folder, accounts, seed)
+    supervisor = Supervisor(folder, accounts, seed, BUGS[bug])
     nemesis = Nemesis(supervisor, server, seed)
     began = time.monotonic()
     try:

@@ -81,7 +81,8 @@ class Nemesis:
             self.restarts += 1
             self._restart_at = time.monotonic() + self._chance.uniform(*RESTARTS)
             return
-        victim = self._chance.choice([place for place in self._supervisor.places if place is not self._frozen])
+        free = [place for place in self._supervisor.places if place is not self._frozen]
+        (victim,) = self._chance.choices(free, [1 if place.reacts else 2 for place in free])
         if victim.reacts and self._frozen is None and self._chance.random() < 0.05:
             self._supervisor.freeze(victim)
             self._frozen, self._thaw_at = victim, now + FROZEN

@@ -54,8 +54,8 @@ class Place:
 class Supervisor:
     """See the module."""
 
-    def __init__(self, folder: Path, accounts: Sequence[UUID], seed: int) -> None:
-        self._folder, self._accounts, self._seed = folder, accounts, seed
+    def __init__(self, folder: Path, accounts: Sequence[UUID], seed: int, bug: Callable[[], None]) -> None:
+        self._folder, self._accounts, self._seed, self._bug = folder, accounts, seed, bug
         self._chance = random.Random(f"supervisor {seed}")
         self.places: list[Place] = []
         self.kills: Counter[str] = Counter()
@@ -125,10 +125,12 @@ class Supervisor:
         if not pid:
             return False
         if os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL:
-            if place.armed and not self._was_poisoned(pid):
+            if self._was_poisoned(pid):
+                self.poisoned += 1
+            elif place.armed:
                 self.failpoints[place.armed.partition(":")[0]] += 1
             else:
-                self.poisoned += 1
+                self.broken.append(f"{place.name} was killed, and nobody in the storm did it")
         elif not told or status not in (0, signal.SIGTERM):
             self.broken.append(f"{place.name}, a process of role {place.role}, ended with status {status}")
         place.pid = 0
@@ -181,6 +183,7 @@ class Supervisor:
         seed = f"{place.name} {place.incarnation} {self._seed}"
         random.seed(seed)
         failpoints.arm(place.armed)
+        self._bug()
         post = Post(
             name=place.name,
             incarnation=place.incarnation,
