@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 from tests.settings import *  # noqa: F403
@@ -17,4 +18,10 @@ EVENTSOURCING = {
     "MAX_ATTEMPTS": int(os.environ.get("REACTIONS_ATTEMPTS", "8")),
 }
 # The cluster looks at its schedule every half minute of its own loop, the first time after one round of it.
-Q_CLUSTER = {**TEST_CLUSTER, "workers": 2, "poll": 0.05, "guard_cycle": float(os.environ.get("REACTIONS_GUARD", "0.5"))}
+Q_CLUSTER = {
+    **TEST_CLUSTER,
+    "workers": 2,
+    "poll": 0.05,
+    "guard_cycle": float(os.environ.get("REACTIONS_GUARD", "0.5")),
+    **json.loads(os.environ.get("REACTIONS_CLUSTER", "{}")),
+}
