@@ -233,6 +233,8 @@ def _deliver(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -
 
 
 def _deliver_list(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -> bool:
+    if not events:
+        return True
     batch = [each for each in events if not turn.waits(each)]
     handled = turn.worker.deliver_list(turn.definition, batch) if batch else 0
     progress.handled += handled
