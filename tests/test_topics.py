@@ -163,9 +163,10 @@ def test_commands_in_a_handler_of_lists_need_a_key_of_their_own() -> None:
 
 
 def test_over_segments_each_event_comes_once_and_each_stream_in_order() -> None:
-    subscriber(NAME, MoneyAdded, segments=8)(
-        lambda event, recorded: given.append((recorded.stream_key, recorded.version))
-    )
+    @subscriber(NAME, MoneyAdded, segments=8)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append((recorded.stream_key, recorded.version))
+
     wallets = [wallet(adds=5) for _ in range(20)]
     deliver()
     for each in wallets:
