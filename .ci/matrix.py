@@ -48,7 +48,7 @@ def run(python: str, version: tuple[int, int], databases: list[str]) -> bool:
         suite = [own, "-m", "pytest", "-n", os.environ.get("WORKERS", "logical"), "--maxprocesses", "8"]
         # The default suite runs without prepared statements, as Django does by default; these run with them.
         # The whole storm is the default suite's.
-        environment = {"STORM_SECONDS": "20", **os.environ, "TEST_DATABASE": database, "TEST_PREPARED": "1"}
+        environment = {"DELIVERY_STORM_SECONDS": "20", **os.environ, "TEST_DATABASE": database, "TEST_PREPARED": "1"}
         done = subprocess.run(suite, check=False, cwd=ROOT, env=environment)
         passed = passed and done.returncode == 0
     return passed
