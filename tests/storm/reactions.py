@@ -98,13 +98,16 @@ def declare(folder: Path, *, failing: float) -> None:
 
 
 def _projections() -> None:
-    class Sent(Projection):
-        name = "storm.sent"
-        segments = 4
-
-        @handles(TransferSent)
-        def sent(self, event: TransferSent, recorded: RecordedEvent) -> None:
-            tally(self.name, recorded, -int(event.amount * 100))
+    @subscriber("storm.sent", TransferSent, segments=4, batch=200, transactional=True)
+    def sent(batch: list[tuple[TransferSent, RecordedEvent]]) -> None:
+        streams = {f"{recorded.stream_type} {recorded.stream_key}" for _, recorded in batch}
+        rows = {row.stream: row for row in Tally.objects.filter(subscription="storm.sent", stream__in=streams)}
+        new = [Tally(subscription="storm.sent", stream=stream) for stream in sorted(streams - rows.keys())]
+        rows.update({row.stream: row for row in Tally.objects.bulk_create(new)})
+        for event, recorded in batch:
+            row = rows[f"{recorded.stream_type} {recorded.stream_key}"]
+            row.folded = fold(row.folded, str(recorded.event_id), -int(event.amount * 100))
+        Tally.objects.bulk_update(rows.values(), ["folded"])
 
     class Rebuilt(Projection):
         name = "storm.rebuilt"

@@ -87,8 +87,8 @@ def spread(post: Post) -> None:
     """Large transactions: many accounts that pay each other."""
     told, work = Told(), _Work(post)
     while not told():
-        among = post.chance.sample(range(len(post.accounts)), post.chance.randint(2, 8))
-        rounds = post.chance.choice((1, 2, 4, 8))
+        among = post.chance.sample(range(len(post.accounts)), post.chance.randint(2, 9))
+        rounds = post.chance.choice((1, 4, 8, 12))
         work.do(
             kind="spread",
             among=among,
@@ -96,7 +96,7 @@ def spread(post: Post) -> None:
             amount=str(Decimal(post.chance.randint(1, 50)).scaleb(-2)),
             events=bank.events_of_spread(post.accounts[: len(among)], rounds),
         )
-        time.sleep(post.chance.random() / 10)
+        time.sleep(post.chance.random() / 8)
 
 
 class _Work:
