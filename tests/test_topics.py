@@ -255,6 +255,19 @@ def test_no_more_events_are_handled_than_the_bucket_holds_however_many_workers_t
     assert len(given) == 5, "two more an hour"
 
 
+def test_an_attempt_that_fails_has_used_its_token() -> None:
+    @subscriber(NAME, MoneyAdded, rate="1/h", burst=2)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append(recorded.position)
+        raise ValueError("no stamps left")
+
+    for _ in range(5):
+        wallet(adds=1)
+    for _ in range(5):
+        deliver()
+    assert len(given) == 2
+
+
 def test_another_pace_is_kept_from_the_next_event_on() -> None:
     subscriber(NAME, MoneyAdded, rate="1/h")(keep)
     wallet(adds=5)

@@ -84,7 +84,8 @@ def _work(turn: Turn) -> None:
             found = Found(found.events[:granted], found.events[granted - 1].position)
     _handle(turn, found)
     if granted is not None:
-        pace.give_back(turn.definition.name, granted - turn.handled)
+        # A failed attempt has used its token: whoever is protected by the pace was asked all the same.
+        pace.give_back(turn.definition.name, granted - turn.handled - len(turn.errors))
 
 
 def _find(turn: Turn) -> Found:
