@@ -82,7 +82,7 @@ def test_every_argument_of_a_command_is_there(name: str) -> None:
     told = section("commands", name)
     options, _, codes = told.partition("| Exit code |")
     assert set(first_cells(options)) == arguments_of(load_command_class(PACKAGE, name))
-    usage = re.search(rf"^manage\.py {name}\b(.*)$", told, re.MULTILINE)
+    usage = re.search(rf"^manage\.py {name}\b(.*?)^```$", told, re.MULTILINE | re.DOTALL)
     assert usage
     for option in first_cells(options):
         assert option.startswith("--") <= (option in usage[1])

@@ -94,7 +94,7 @@ def _other_segments(row: Subscription, definition: Definition) -> checks.CheckMe
     return checks.Warning(
         f"{row.name} has segments={definition.segments} in {definition.place}, but was created with "
         f"{row.segment_count}, which stays: streams would be in other segments than their checkpoints.",
-        hint=f"Write segments={row.segment_count}. To change it: let it catch up, then use a new name with start='now'.",
+        hint=f"Write segments={row.segment_count}. To change it, let it catch up and use a new name with start='now'.",
         id="eventsourcing_app.W081",
     )
 

@@ -38,13 +38,12 @@ class _Count:
     errors: list[Exception] = field(default_factory=list)
 
 
-def main(token: UUID, at: Any, since: Any) -> None:
+def main(token: UUID, at: Any, since: Any, parent: int) -> None:
     """Work until told to stop, or until the parent process is gone."""
     django.setup()  # where processes are not forked
     stopped: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda number, _frame: stopped.append(number))
-    parent = os.getppid()
 
     def watch(segment: int) -> None:
         since.value, at.value = time.monotonic(), segment

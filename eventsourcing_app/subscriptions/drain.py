@@ -7,13 +7,16 @@ transaction can still add an event. The log and the checkpoints are the truth; a
 from __future__ import annotations
 
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from django.db import DatabaseError, InterfaceError
 
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.settled import last_position, settled_position
+from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.heartbeat import kept_alive
 from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.lag import waiting
@@ -81,7 +84,13 @@ def drain(
         hurry(rounds.names)
     # In a test that is one transaction no other connection sees the claims.
     with nullcontext() if connection.in_atomic_block else kept_alive(rounds.worker):
-        return _drain(rounds, over, relieved, until)
+        try:
+            return _drain(rounds, over, relieved, until)
+        except BaseException:
+            # Nobody is at it any more, so nobody need wait for the lease.
+            with suppress(DatabaseError, InterfaceError):
+                claim.give_up(rounds.worker.token, at=rounds.worker.at)
+            raise
 
 
 def _drain(rounds: Rounds, over: Callable[[], bool], relieved: Callable[[], bool] | None, until: int | None) -> Drained:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
+import os
 import sys
 import time
 from multiprocessing.connection import wait
@@ -45,7 +46,10 @@ class _Child:
         """When it last called a handler, or ended a turn, by the monotonic clock that processes share."""
         self.began = time.monotonic()
         self.process = _processes.Process(
-            target=main, args=(self.token, self.at, self.since), name=f"subscriptions-{number}", daemon=True
+            target=main,
+            args=(self.token, self.at, self.since, os.getpid()),
+            name=f"subscriptions-{number}",
+            daemon=True,
         )
         connections.close_all()  # or both would use them
         self.process.start()

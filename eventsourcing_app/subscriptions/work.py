@@ -84,7 +84,8 @@ def _work(turn: Turn) -> None:
             found = Found(found.events[:granted], found.events[granted - 1].position)
     _handle(turn, found)
     if granted is not None:
-        pace.give_back(turn.definition.name, granted - turn.handled)
+        # A failed attempt has used its token: whoever is protected by the pace was asked all the same.
+        pace.give_back(turn.definition.name, granted - turn.handled - len(turn.errors))
 
 
 def _find(turn: Turn) -> Found:
@@ -233,6 +234,8 @@ def _deliver(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -
 
 
 def _deliver_list(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -> bool:
+    if not events:
+        return True
     batch = [each for each in events if not turn.waits(each)]
     handled = turn.worker.deliver_list(turn.definition, batch) if batch else 0
     progress.handled += handled

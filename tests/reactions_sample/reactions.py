@@ -3,12 +3,14 @@
 ``REACTIONS_PROJECTIONS`` and ``REACTIONS_SUBSCRIBERS`` say how many of each there are. ``REACTIONS_JOURNAL`` is the
 file to which subscribers add a line for each event. ``REACTIONS_KILL`` (``projection 5``, ``subscriber 5``) kills the
 process in the first of that kind at that version of a stream, ``REACTIONS_KILLS`` times in all. Subscribers take
-``REACTIONS_SECONDS`` for each event. The first projection has ``REACTIONS_SEGMENTS`` segments, and can be rebuilt.
+``REACTIONS_SECONDS`` for each event; ``REACTIONS_HANG`` (``python 3``, ``c 3``) lets the first of them never return
+from that version, in Python or in C. The first projection has ``REACTIONS_SEGMENTS`` segments, and can be rebuilt.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from decimal import Decimal
@@ -40,6 +42,17 @@ def die_if_told(kind: str, recorded: RecordedEvent) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def hang_if_told(recorded: RecordedEvent) -> None:
+    """Never return: in Python, or in C, where no other thread of the process has a turn either."""
+    how, _, version = os.environ.get("REACTIONS_HANG", " -1").partition(" ")
+    if recorded.version != int(version):
+        return
+    if how == "c":
+        re.match(r"(a+)+$", "a" * 64 + "b")
+    while True:
+        time.sleep(0.01)
+
+
 class _Tally(Projection):
     """Counts the events of each stream, and writes down where one does not follow the one before."""
 
@@ -66,6 +79,7 @@ def _journal(number: int) -> None:
     def keep(event: MoneyAdded, recorded: RecordedEvent) -> None:
         time.sleep(float(os.environ.get("REACTIONS_SECONDS", "0")))
         if number == 0:
+            hang_if_told(recorded)
             publish(RateChanged(currency=str(recorded.version), rate=Decimal(1)), key=recorded.stream_key)
         write_down(f"{number} {recorded.stream_key} {recorded.version}")
         if number == 0:

@@ -180,7 +180,7 @@ def observe(post: Post) -> None:
 
 def consume(post: Post) -> None:
     """Be a worker of ``run_subscriptions``."""
-    child.main(post.token, post.at, post.since)
+    child.main(post.token, post.at, post.since, os.getppid())
 
 
 def drain_again(post: Post) -> None:
