@@ -65,7 +65,7 @@ class TestOnLinux:
     def test_a_handler_that_never_returns_is_ended_and_its_event_dead_while_others_go_on(
         self, children: Children, hang: str
     ) -> None:
-        running = runner(children, REACTIONS_HANG=f"{hang} 3", REACTIONS_HANDLER_SECONDS=0.5, REACTIONS_ATTEMPTS=2)
+        running = runner(children, REACTIONS_HANG=f"{hang} 3", REACTIONS_HANDLER_SECONDS=1.5, REACTIONS_ATTEMPTS=2)
         opened, other = wallet(adds=3), wallet(adds=1)
         until(
             lambda: ParkedEvent.objects.filter(state="dead").exists(),
