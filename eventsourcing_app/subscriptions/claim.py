@@ -182,15 +182,19 @@ def renew(token: UUID, segments: Collection[int]) -> int:
         return rows.filter(pk__in=list(free)).update(claimed_until=from_now(conf.LEASE_SECONDS))
 
 
-def give_up(token: UUID, *, at: int | None = None) -> None:
+def give_up(token: UUID, *, at: int | None = None) -> int:
     """Say of a worker that it is dead: what it had claimed can be taken over at once.
 
     ``at`` is the segment that it was at, if that is known (0: none): only that one is then suspected of its death.
+    Returns how many segments a transaction still holds, perhaps one of the dead worker's: nobody waits for those.
     """
     rows = Segment.objects.using(conf.DATABASE).filter(token=token)
-    if at is not None:
-        rows.exclude(pk=at).update(**FREE)
-    rows.update(claimed_until=from_now(-1))
+    with transaction.atomic(using=conf.DATABASE):
+        free = list(rows.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True))
+        if at is not None:
+            rows.filter(pk__in=free).exclude(pk=at).update(**FREE)
+        rows.filter(pk__in=free).update(claimed_until=from_now(-1))
+        return rows.exclude(pk__in=free).count()
 
 
 def release(done: Iterable[Claim], *, token: UUID) -> None:

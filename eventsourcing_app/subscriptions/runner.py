@@ -31,6 +31,7 @@ logger = logging.getLogger("eventsourcing_app.subscriptions")
 _processes: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
 _HANGS = "A handler has taken more than %s s: worker %d is killed. See HANDLER_SECONDS."
 _LOOK_SECONDS = 0.5
+_GIVE_UPS, _GIVE_UP_PAUSE = 10, 0.1
 _SHORT_LIFE, _LONGEST_PAUSE = 5.0, 5.0
 """A worker that lived no longer than this is replaced after a pause, so that one that cannot begin costs little."""
 
@@ -92,7 +93,11 @@ def _replaced(child: _Child, failures: list[int]) -> _Child:
 def give_up(child: _Child) -> None:
     """Say of a worker that it is dead, if the database can be told; if not, its leases end by themselves."""
     try:
-        claim.give_up(child.token, at=child.at.value)
+        # The server takes a moment to notice that a process is gone which was in a transaction.
+        for _ in range(_GIVE_UPS):
+            if not claim.give_up(child.token, at=child.at.value):
+                break
+            time.sleep(_GIVE_UP_PAUSE)
     except (DatabaseError, InterfaceError):
         logger.warning("The claims of a dead worker could not be given up.", exc_info=True)
     finally:

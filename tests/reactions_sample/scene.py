@@ -215,7 +215,8 @@ class Children:
 
     def kill(self, child: subprocess.Popen[bytes]) -> None:
         """Kill a process and all that it started: its session is its own."""
-        if child.poll() is None:
+        # Also if it has ended itself: what it started may be there still, and would go on in the database of others.
+        with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
