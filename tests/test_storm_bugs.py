@@ -45,6 +45,17 @@ BROKEN = {
 def test_the_checker_finds_the_bug_and_nothing_else(
     child_env: dict[str, str], scene: str, bugs: tuple[str, ...]
 ) -> None:
+    found: dict[str, list[str]] = {}
+    for _ in range(5):  # a hash that changes may by chance give each stream the segment that it had
+        found = _played(child_env, scene, bugs)
+        assert found.pop(NONE, []) == []
+        if all(found.values()):
+            break
+    for bug, violations in found.items():
+        assert [each for each in violations if each.startswith(BROKEN[bug])], (bug, violations)
+
+
+def _played(child_env: dict[str, str], scene: str, bugs: tuple[str, ...]) -> dict[str, list[str]]:
     played = subprocess.run(
         [sys.executable, "-m", "tests.storm.scenes", scene, *bugs],
         cwd=ROOT,
@@ -56,9 +67,7 @@ def test_the_checker_finds_the_bug_and_nothing_else(
     )
     assert played.returncode == 0, played.stderr
     found: dict[str, list[str]] = json.loads(played.stdout)
-    assert found.pop(NONE, []) == []
-    for bug, violations in found.items():
-        assert [each for each in violations if each.startswith(BROKEN[bug])], (bug, violations)
+    return found
 
 
 def test_there_is_a_scene_for_every_bug() -> None:
