@@ -111,10 +111,11 @@ class Windows:
                 yield recorded
 
     def _lists_of(self, definition: Definition) -> list[list[int]]:
-        known = self._lists.get(definition.name)
+        # By fingerprint: what was subscribed at run time may react to other events by now.
+        known = self._lists.get(definition.fingerprint)
         if known is None or known[0] != len(self._by_type):
             lists = [positions for type_, positions in self._by_type.items() if definition.handlers_of(type_)]
-            known = self._lists[definition.name] = (len(self._by_type), lists)
+            known = self._lists[definition.fingerprint] = (len(self._by_type), lists)
         return known[1]
 
     def _is_in(self, recorded: RecordedEvent, share: Share) -> bool:
