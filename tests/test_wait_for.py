@@ -73,6 +73,23 @@ def test_one_for_which_nothing_came_need_not_be_waited_for() -> None:
         wait_for(position, subscription="t.mailing", timeout=0)
 
 
+@pytest.mark.parametrize("names", ["t.counting", None])
+@pytest.mark.parametrize("status", ["paused", "halted", "unsubscribed"])
+def test_one_that_is_stopped_while_it_is_waited_for_has_not_reached_the_position(
+    status: str, names: str | None
+) -> None:
+    declare()
+    deliver()
+    position = wallet(adds=1).position
+    assert position is not None
+    rows = Subscription.objects.filter(name="t.counting")
+    stop = threading.Timer(0.1, in_own_connection(lambda: rows.update(status=status)))
+    stop.start()
+    with pytest.raises(NotCaughtUp, match=rf"t\.counting \({status}\)"):
+        wait_for(position, subscription=names, timeout=20)
+    stop.join()
+
+
 @pytest.mark.parametrize("status", ["paused", "halted", "unsubscribed"])
 def test_one_that_is_not_active_is_not_waited_for(status: str) -> None:
     declare()

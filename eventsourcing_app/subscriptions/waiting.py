@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import NotCaughtUp
 from eventsourcing_app.log.settled import settled_position
-from eventsourcing_app.subscriptions.records import Segment, Subscription
+from eventsourcing_app.subscriptions.records import Subscription
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.windows import Share, Windows
 
@@ -16,14 +16,27 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.1
+_ACTIVE = Subscription.Status.ACTIVE
+
+
+class _Progress(NamedTuple):
+    """How far one segment has come; of a subscription that has none, only its name and status."""
+
+    name: str
+    status: str
+    fingerprint: str
+    segments: int
+    number: int | None
+    checkpoint: int | None
 
 
 def wait(position: int, subscription: str | Collection[str] | None, timeout: float) -> None:
     """See ``wait_for``."""
     end, pause = time.monotonic() + timeout, _SHORTEST_PAUSE
-    names = None if subscription is None else {subscription} if isinstance(subscription, str) else set(subscription)
-    if names is not None:
-        _refuse_idle(position, names)
+    if subscription is None:
+        names = _projections()
+    else:
+        names = {subscription} if isinstance(subscription, str) else set(subscription)
     while behind := _behind(position, names):
         if time.monotonic() >= end:
             raise NotCaughtUp(position, behind)
@@ -31,37 +44,38 @@ def wait(position: int, subscription: str | Collection[str] | None, timeout: flo
         pause = min(2 * pause, _LONGEST_PAUSE)
 
 
-def _refuse_idle(position: int, names: set[str]) -> None:
-    rows = dict(Subscription.objects.using(conf.DATABASE).filter(name__in=names).values_list("name", "status"))
-    idle = [f"{name} ({rows.get(name, 'unknown')})" for name in sorted(names) if rows.get(name) != "active"]
+def _projections() -> set[str]:
+    rows = Subscription.objects.using(conf.DATABASE)
+    return set(rows.filter(kind=Subscription.Kind.PROJECTION, status=_ACTIVE).values_list("name", flat=True))
+
+
+def _behind(position: int, names: Collection[str]) -> list[str]:
+    """Return who has not reached the position, each with its checkpoint.
+
+    Raises ``NotCaughtUp`` if one of them is not active, also if it has been only since the wait began. Status and
+    checkpoints are read by one query: what is stopped in between has not reached anything by that.
+    """
+    rows = Subscription.objects.using(conf.DATABASE).filter(name__in=names).order_by("name", "segments__number")
+    columns = ("name", "status", "fingerprint", "segment_count", "segments__number", "segments__checkpoint")
+    found = [_Progress(*row) for row in rows.values_list(*columns)]
+    statuses = {each.name: each.status for each in found}
+    idle = [f"{name} ({statuses.get(name, 'unknown')})" for name in sorted(names) if statuses.get(name) != _ACTIVE]
     if idle:
         raise NotCaughtUp(position, idle)
-
-
-def _behind(position: int, names: set[str] | None) -> list[str]:
-    """Return who has not reached the position, each with its checkpoint."""
-    rows = Segment.objects.using(conf.DATABASE).filter(checkpoint__lt=position).select_related("subscription")
-    active = rows.filter(subscription__status=Subscription.Status.ACTIVE)
-    if names is None:
-        active = active.filter(subscription__kind=Subscription.Kind.PROJECTION)
-    else:
-        active = active.filter(subscription__in=names)
-    found = list(active.order_by("subscription", "number"))
-    if not found:
+    behind = [each for each in found if each.checkpoint is not None and each.checkpoint < position]
+    if not behind:
         return []
     settled = settled_position() >= position
-    return [
-        f"{each.subscription_id} (at #{each.checkpoint})"
-        for each in found
-        if not settled or _has_something(each, position)
-    ]
+    return [f"{each.name} (at #{each.checkpoint})" for each in behind if not settled or _has_something(each, position)]
 
 
-def _has_something(segment: Segment, position: int) -> bool:
+def _has_something(segment: _Progress, position: int) -> bool:
     """Whether there is anything for a segment up to a position; those for which nothing comes are moved in time."""
-    definition = registry.get(segment.subscription_id)
-    if definition is None or definition.fingerprint != segment.subscription.fingerprint:
+    definition = registry.get(segment.name)
+    if definition is None or definition.fingerprint != segment.fingerprint:
         return True
-    share = Share(segment.number, segment.subscription.segment_count)
+    assert segment.number is not None, "it has a checkpoint"
+    assert segment.checkpoint is not None, "and it is behind"
+    share = Share(segment.number, segment.segments)
     found = Windows().find(definition, share, segment.checkpoint, until=position, limit=1)
     return bool(found.events) or found.reached < position
