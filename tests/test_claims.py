@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
@@ -70,6 +71,31 @@ def test_a_claim_is_taken_over_when_its_lease_is_over_and_not_before() -> None:
         until(lambda: try_to_claim(NAME), seconds=5, what="the lease is over")
         until(lambda: deliver().handled, seconds=5, what="the event is handled")
     assert given == [2]
+
+
+@committing
+def test_a_handler_that_never_returns_keeps_its_claim_for_no_longer_than_one_may_take() -> None:
+    """Where no supervisor ends it, its worker goes on to show signs of life, but not for ever."""
+    running, may_end = threading.Event(), threading.Event()
+
+    @subscriber(NAME, MoneyAdded)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        running.set()
+        may_end.wait(20)
+
+    wallet(adds=1)
+    settings = {"DISPATCHER": "none", "LEASE_SECONDS": 0.3, "HANDLER_SECONDS": 0.9}
+    with override_settings(EVENTSOURCING=settings):
+        worker = threading.Thread(target=in_own_connection(drain))
+        worker.start()
+        assert running.wait(20)
+        began = time.monotonic()
+        try:
+            until(lambda: try_to_claim(NAME), seconds=10, what="the lease is renewed no more")
+        finally:
+            may_end.set()
+            worker.join()
+    assert time.monotonic() - began >= 0.6, "while it may still run it is renewed"
 
 
 @pytest.mark.parametrize("transactional", [True, False])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
     from eventsourcing_app.subscriptions.worker import Worker
 
+_HANGS = "A handler has taken more than %s s: what its worker has claimed is left to others. See HANDLER_SECONDS."
+
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 
@@ -24,7 +27,8 @@ logger = logging.getLogger("eventsourcing_app.subscriptions")
 def kept_alive(worker: Worker) -> Iterator[None]:
     """Renew the leases of what a worker is at, from another thread with a connection of its own.
 
-    A process that is killed or frozen renews nothing, and its claims are given to other workers.
+    A process that is killed or frozen renews nothing, and its claims are given to other workers; so are those of one
+    whose handler has not returned after ``HANDLER_SECONDS``, where no supervisor ends it.
     """
     done = threading.Event()
     thread = threading.Thread(target=_renew, args=(worker, done, conf.LEASE_SECONDS / 3), daemon=True)
@@ -40,8 +44,12 @@ def _renew(worker: Worker, done: threading.Event, every: float) -> None:
     try:
         while not done.wait(every):
             try:
-                if held := worker.held:
+                held = worker.held
+                hangs = time.monotonic() - worker.called_at > conf.HANDLER_SECONDS
+                if held and not hangs:
                     claim.renew(worker.token, held)
+                elif held:
+                    logger.error(_HANGS, conf.HANDLER_SECONDS)
             except (DatabaseError, InterfaceError):
                 logger.warning("The leases of a worker could not be renewed.", exc_info=True)
                 connections[conf.DATABASE].close()

@@ -50,6 +50,8 @@ class Worker:
     what a worker died of, and kills one whose handler hangs."""
     at: int = 0
     """The segment that it is at."""
+    called_at: float = field(default_factory=time.monotonic)
+    """When it last called a handler, by the monotonic clock."""
     ends: float = 0.0
     """When the present turn is over, by the monotonic clock."""
     unreadable: dict[int, float] = field(default_factory=dict)
@@ -75,7 +77,7 @@ class Worker:
     def deliver(self, definition: Definition, recorded: RecordedEvent) -> None:
         """Call the handlers of one event; raises what they raise, and ``TooNew`` or ``EventUnreadable``."""
         event = self._event_of(recorded)
-        self.watched(self.at)
+        self._begin_call()
         deliver(definition, recorded, event)
 
     def deliver_list(self, definition: Definition, batch: Sequence[RecordedEvent]) -> int:
@@ -91,9 +93,13 @@ class Worker:
                 if not pairs:
                     raise
                 break
-        self.watched(self.at)
+        self._begin_call()
         deliver_batch(definition, pairs)
         return len(pairs)
+
+    def _begin_call(self) -> None:
+        self.called_at = time.monotonic()
+        self.watched(self.at)
 
     def _event_of(self, recorded: RecordedEvent) -> object:
         try:
