@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import sys
 import time
+from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -34,6 +35,42 @@ _LOOK_SECONDS = 0.5
 _GIVE_UPS, _GIVE_UP_PAUSE = 10, 0.1
 _SHORT_LIFE, _LONGEST_PAUSE = 5.0, 5.0
 """A worker that lived no longer than this is replaced after a pause, so that one that cannot begin costs little."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """One of the workers that there should be: the process that is it now, or when the next one begins."""
+
+    number: int
+    child: _Child | None = None
+    short_lives: int = 0
+    begins_at: float = 0.0
+
+    def begin(self) -> None:
+        """Start a process, if there is none and its time has come."""
+        if self.child is None and time.monotonic() >= self.begins_at:
+            self.child = _Child(self.number)
+
+    def look_after(self) -> None:
+        """End a process that hangs, and give up what a dead one has claimed."""
+        child = self.child
+        if child is None:
+            return
+        if child.process.is_alive() and child.hangs:
+            logger.error(_HANGS, conf.HANDLER_SECONDS, child.number)
+            child.process.kill()
+            child.process.join()
+        if not child.process.is_alive():
+            self._has_died(child)
+
+    def _has_died(self, child: _Child) -> None:
+        child.process.join()
+        logger.error("Worker %d has died (exit code %s); another one begins.", child.number, child.process.exitcode)
+        give_up(child)
+        now = time.monotonic()
+        self.short_lives = self.short_lives + 1 if now - child.began < _SHORT_LIFE else 0
+        pause = min(_LONGEST_PAUSE, 0.1 * 2**self.short_lives) if self.short_lives > 1 else 0.0
+        self.child, self.begins_at = None, now + pause
 
 
 class _Child:
@@ -63,31 +100,21 @@ class _Child:
 
 def run(workers: int, *, stop: Callable[[], bool]) -> None:
     """Keep so many worker processes at work until ``stop()``; each then ends after the batch that it is at."""
-    children = [_Child(number) for number in range(workers)]
-    failures = [0] * workers
+    places = [_Place(number) for number in range(workers)]
     try:
         while not stop():
-            wait([child.process.sentinel for child in children], timeout=_LOOK_SECONDS)
-            for child in list(children):
-                if child.process.is_alive() and child.hangs:
-                    logger.error(_HANGS, conf.HANDLER_SECONDS, child.number)
-                    child.process.kill()
-                    child.process.join()
-                if not child.process.is_alive() and not stop():
-                    children[child.number] = _replaced(child, failures)
+            for place in places:
+                place.begin()
+            wait([each.process.sentinel for each in _children(places)], timeout=_LOOK_SECONDS)
+            if not stop():
+                for place in places:
+                    place.look_after()
     finally:
-        _end(children)
+        _end(_children(places))
 
 
-def _replaced(child: _Child, failures: list[int]) -> _Child:
-    child.process.join()
-    lived = time.monotonic() - child.began
-    failures[child.number] = failures[child.number] + 1 if lived < _SHORT_LIFE else 0
-    logger.error("Worker %d has died (exit code %s); another one begins.", child.number, child.process.exitcode)
-    give_up(child)
-    if failures[child.number] > 1:
-        time.sleep(min(_LONGEST_PAUSE, 0.1 * 2 ** failures[child.number]))
-    return _Child(child.number)
+def _children(places: list[_Place]) -> list[_Child]:
+    return [place.child for place in places if place.child is not None]
 
 
 def give_up(child: _Child) -> None:
