@@ -9,6 +9,7 @@ import re
 from datetime import UTC
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import pytest
 from django.contrib import admin
@@ -19,9 +20,9 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import path
 
 from eventsourcing_app import context
-from eventsourcing_app.admin import EventSourcedAdmin, StoredEventAdmin, SubscriptionAdmin
+from eventsourcing_app.admin import EventSourcedAdmin, ParkedEventAdmin, StoredEventAdmin, SubscriptionAdmin
 from eventsourcing_app.admin.presentation import summary
-from eventsourcing_app.models import Segment, StoredEvent, Subscription
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from tests.samples.models import Book, Counter, Wallet
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 site = admin.AdminSite()
 site.register(StoredEvent, StoredEventAdmin)
 site.register(Subscription, SubscriptionAdmin)
+site.register(ParkedEvent, ParkedEventAdmin)
 site.register(Wallet, EventSourcedAdmin)
 site.register(Counter, EventSourcedAdmin)
 site.register(Book, EventSourcedAdmin)
@@ -39,10 +41,12 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 EVENTS = "/admin/eventsourcing_app/storedevent/"
 SUBSCRIPTIONS = "/admin/eventsourcing_app/subscription/"
+PARKED = "/admin/eventsourcing_app/parkedevent/"
 WALLETS = "/admin/samples/wallet/"
 COUNTERS = "/admin/samples/counter/"
 BOOKS = "/admin/samples/book/"
-VIEW_EVENTS, VIEW_WALLETS, VIEW_SUBSCRIPTIONS = "view_storedevent", "view_wallet", "view_subscription"
+VIEW_EVENTS, VIEW_WALLETS = "view_storedevent", "view_wallet"
+VIEW_SUBSCRIPTIONS, VIEW_PARKED = "view_subscription", "view_parkedevent"
 
 
 def client_with(*codenames: str, name: str = "viewer", staff: bool = True) -> Client:
@@ -73,7 +77,21 @@ def wallet() -> Wallet:
 @pytest.fixture
 def subscription() -> Subscription:
     subscription = Subscription.objects.create(name="samples.totals", kind=Subscription.Kind.PROJECTION)
-    Segment.objects.create(subscription=subscription, checkpoint=12, last_error="Traceback\nValueError: <b>no</b>")
+    segment = Segment.objects.create(
+        subscription=subscription, checkpoint=12, last_error="Traceback\nValueError: <b>no</b>", parked=1
+    )
+    ParkedEvent.objects.create(
+        segment=segment,
+        position=7,
+        event_id=uuid4(),
+        type="samples.money_added",
+        stream_type="samples.wallet",
+        stream_key="w1",
+        sequence="s",
+        state="dead",
+        reason="ValueError: <b>no stamps</b>",
+        error="Traceback\nValueError: <b>no stamps</b>",
+    )
     return subscription
 
 
@@ -103,6 +121,9 @@ def pages(wallet: Wallet, subscription: Subscription) -> dict[str, set[str]]:
         SUBSCRIPTIONS: {VIEW_SUBSCRIPTIONS},
         f"{SUBSCRIPTIONS}{subscription.pk}/change/": {VIEW_SUBSCRIPTIONS},
         f"{SUBSCRIPTIONS}{subscription.pk}/history/": {VIEW_SUBSCRIPTIONS},
+        PARKED: {VIEW_PARKED},
+        f"{PARKED}{ParkedEvent.objects.get().pk}/change/": {VIEW_PARKED},
+        f"{PARKED}{ParkedEvent.objects.get().pk}/history/": {VIEW_PARKED},
     }
 
 
@@ -115,6 +136,7 @@ def test_each_page_opens_with_its_permissions_only(wallet: Wallet, subscription:
             "wallets": (VIEW_WALLETS,),
             "writer": ("add_wallet", "delete_wallet"),
             "subscriptions": (VIEW_SUBSCRIPTIONS,),
+            "parked": (VIEW_PARKED,),
             "auditor": (VIEW_EVENTS, VIEW_WALLETS),
         }.items()
     }
@@ -150,13 +172,14 @@ def test_the_button_and_the_links_are_shown_to_those_who_may_follow_them(wallet:
 def everything() -> list[Any]:
     return [
         list(model._base_manager.order_by("pk").values())
-        for model in (StoredEvent, Wallet, Subscription, Segment)
+        for model in (StoredEvent, Wallet, Subscription, Segment, ParkedEvent)
     ]  # fmt: skip
 
 
 def test_every_writing_door_is_403_to_superusers_too(root: Client, wallet: Wallet, subscription: Subscription) -> None:
     event, before = wallet.history()[0], everything()
-    objects = {EVENTS: event.pk, WALLETS: wallet.pk, SUBSCRIPTIONS: subscription.pk}
+    parked = ParkedEvent.objects.get().pk
+    objects = {EVENTS: event.pk, WALLETS: wallet.pk, SUBSCRIPTIONS: subscription.pk, PARKED: parked}
     forged = {
         "action": "delete_selected",
         "post": "yes",
@@ -175,7 +198,8 @@ def test_every_writing_door_is_403_to_superusers_too(root: Client, wallet: Walle
         "form-INITIAL_FORMS": "1",
         "form-0-actor": "user:1",
     }
-    clients = (root, client_with(VIEW_EVENTS, VIEW_WALLETS, VIEW_SUBSCRIPTIONS, "change_wallet", "delete_wallet"))
+    may_view = (VIEW_EVENTS, VIEW_WALLETS, VIEW_SUBSCRIPTIONS, VIEW_PARKED)
+    clients = (root, client_with(*may_view, "change_wallet", "delete_wallet"))
     for client in clients:
         for address, pk in objects.items():
             data = {**forged, "_selected_action": str(pk)}
@@ -440,7 +464,7 @@ def test_what_does_not_exist_is_said_to_not_exist(root: Client, key: str) -> Non
 
 @pytest.mark.parametrize("query", ["q=%00", "owner=%00", "%00", "nothing=1", "version=x", "o=999.x", "p=x"])
 def test_odd_questions_to_other_lists_do_no_harm(root: Client, wallet: Wallet, query: str) -> None:
-    for address in (WALLETS, COUNTERS, BOOKS, SUBSCRIPTIONS):
+    for address in (WALLETS, COUNTERS, BOOKS, SUBSCRIPTIONS, PARKED):
         assert root.get(f"{address}?{query}").status_code in (200, 302, 400), address
 
 
@@ -449,6 +473,13 @@ def test_subscriptions_show_how_far_they_are_and_what_stopped_them(root: Client,
     assert "ValueError: &lt;b&gt;no&lt;/b&gt;" in page
     assert re.search(r'field-checkpoint">12<', page)
     assert "Traceback" in text_of(root.get(f"{SUBSCRIPTIONS}{subscription.pk}/change/"))
+
+
+def test_parked_events_show_why_they_wait(root: Client, subscription: Subscription) -> None:
+    page = text_of(root.get(PARKED))
+    assert "ValueError: &lt;b&gt;no stamps&lt;/b&gt;" in page
+    assert "samples.totals" in page
+    assert "Traceback" in text_of(root.get(f"{PARKED}{ParkedEvent.objects.get().pk}/change/"))
 
 
 def test_a_summary_is_one_short_line() -> None:
