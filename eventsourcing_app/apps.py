@@ -39,7 +39,7 @@ def _define_subscriptions(using: str, **_signal: Any) -> None:
     subscriptions = apps.get_model("eventsourcing_app", "Subscription")._meta.db_table
     if using == conf.DATABASE and subscriptions in connections[using].introspection.table_names():
         registry = import_string("eventsourcing_app.subscriptions.registry.registry")
-        import_string("eventsourcing_app.subscriptions.definitions.define")(registry.all())
+        import_string("eventsourcing_app.subscriptions.release.define")(registry.all())
 
 
 def _rebuild_due(using: str, verbosity: int, stdout: OutputWrapper | None = None, **_signal: Any) -> None:

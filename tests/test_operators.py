@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -14,9 +15,10 @@ from eventsourcing_app import Projection, RecordedEvent, context, handles, subsc
 from eventsourcing_app.exceptions import NoSuchSubscription, OperationRefused
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions import catch_up, claim, lags, pause, reset, resume, retry, set_rate, skip
-from eventsourcing_app.subscriptions.definitions import define
+from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.parking import set_behind
 from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.release import define
 from eventsourcing_app.subscriptions.windows import Share
 from eventsourcing_app.subscriptions.work import work
 from eventsourcing_app.subscriptions.worker import Worker
@@ -24,7 +26,7 @@ from tests.reactions_sample.scene import claimed, deliver, no_subscriptions, pos
 from tests.samples.events import MoneyAdded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.django_db
 
@@ -84,32 +86,46 @@ def test_each_act_is_an_event_with_actor_and_reason() -> None:
     ]
 
 
-def test_act_and_event_are_stored_together_or_not_at_all() -> None:
-    failing(set())
+ACTS: dict[str, Callable[[str], object]] = {
+    "pause": lambda reason: pause(NAME, reason=reason),
+    "resume": lambda reason: resume(NAME, reason=reason),
+    "retry": lambda reason: retry(NAME, reason=reason),
+    "skip": lambda reason: skip(NAME, ParkedEvent.objects.earliest("position").position, reason=reason),
+    "reset": lambda reason: reset(NAME, "now", reason=reason),
+    "catch_up": lambda reason: catch_up(NAME, reason=reason),
+    "set_rate": lambda reason: set_rate(NAME, "5/s", reason=reason),
+    "unsubscribe": lambda reason: unsubscribe(NAME, keep_checkpoint=False, reason=reason),
+}
+
+
+def rows_of_everything() -> list[list[dict[str, Any]]]:
+    models: tuple[Any, ...] = (Subscription, Segment, ParkedEvent, StoredEvent)
+    return [list(model.objects.order_by("pk").values()) for model in models]
+
+
+@pytest.mark.parametrize("act", ACTS)
+def test_act_and_event_are_stored_together_or_not_at_all(act: str) -> None:
+    failing({2})
     wallet()
     deliver()
-    with rolled_back():
+    if act == "resume":
         pause(NAME, reason=WHY)
-    assert acts() == []
-    assert Subscription.objects.get(name=NAME).status == "active"
+    before = rows_of_everything()
+    with rolled_back():
+        ACTS[act](WHY)
+        assert rows_of_everything() != before
+    assert rows_of_everything() == before
 
 
-@pytest.mark.parametrize(
-    "act",
-    [
-        lambda reason: pause(NAME, reason=reason),
-        lambda reason: retry(NAME, reason=reason),
-        lambda reason: reset(NAME, "now", reason=reason),
-    ],
-)
-def test_nothing_is_done_without_a_reason_or_to_nobody(act: Callable[[str], object]) -> None:
+@pytest.mark.parametrize("act", [name for name in ACTS if name not in ("skip", "unsubscribe")])
+def test_nothing_is_done_without_a_reason_or_to_nobody(act: str) -> None:
     with pytest.raises(NoSuchSubscription, match=NAME):
-        act(WHY)
-    failing(set())
+        ACTS[act](WHY)
+    failing({2})
     wallet()
     deliver()
     with pytest.raises(OperationRefused, match="Say why"):
-        act("  ")
+        ACTS[act]("  ")
     assert acts() == []
 
 
@@ -202,6 +218,70 @@ def test_reset_brings_events_again_and_those_that_were_parked_after_it_only_once
     assert given == [2, 3, 3, 4, 2, 3, 4]
     with pytest.raises(OperationRefused, match="not in the log"):
         reset(NAME, 10**6, reason=WHY)
+
+
+@pytest.mark.parametrize("to", ["Now", "begin", "", True, None, 3.0])
+def test_it_is_reset_to_nothing_that_is_no_place_in_the_log(to: Any) -> None:
+    failing(set())
+    wallet(adds=3)
+    deliver()
+    before = segment(NAME).checkpoint
+    with pytest.raises(OperationRefused, match="nothing to reset to"):
+        reset(NAME, to, reason=WHY)
+    assert segment(NAME).checkpoint == before
+
+
+@pytest.mark.parametrize("act", ["skip", "retry", "resume"])
+def test_an_event_that_it_has_got_past_is_no_longer_one_that_it_stopped_at(act: str) -> None:
+    """In careful mode the checkpoint moves on by itself, and what had failed is still written there."""
+    fail_at = {3}
+    failing(fail_at, on_failure="halt", max_attempts=9)
+    opened = wallet(adds=3)
+    deliver()
+    stopped, last = position_of(opened, 3), position_of(opened, 4)
+    assert segment(NAME).failed_position == stopped
+    Segment.objects.update(checkpoint=last, attempts=4, retry_at=None)
+    if act == "resume":
+        pause(NAME, reason=WHY)
+        resume(NAME, reason=WHY)
+    else:
+        with pytest.raises(OperationRefused, match="nothing at"):
+            (skip if act == "skip" else retry)(NAME, stopped, reason=WHY)
+    assert (segment(NAME).checkpoint, segment(NAME).attempts) == (last, 4)
+
+
+def test_what_an_operator_retries_while_its_handler_runs_keeps_its_new_attempts() -> None:
+    given: list[int | None] = []
+
+    @subscriber(NAME, MoneyAdded, max_attempts=2)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append(recorded.version)
+        if len(given) == 2:
+            retry(NAME, recorded.position, reason=WHY)
+        if len(given) < 5:
+            raise ValueError("no stamps left")
+
+    wallet(adds=1)
+    deliver()
+    hurry([NAME])
+    deliver()
+    assert len(given) == 3, "at once, and once more after that"
+    assert ParkedEvent.objects.values_list("state", "attempts").get() == ("failed", 1)
+
+
+@pytest.mark.parametrize("by", ["operator", "code"])
+def test_with_another_rate_the_wait_of_the_old_one_is_over(by: str) -> None:
+    given = failing(set(), rate="1/h", burst=1)
+    wallet(adds=3)
+    deliver()
+    assert given == [2]
+    if by == "operator":
+        set_rate(NAME, "", reason=WHY)
+    else:
+        failing(set(), rate="1000/s")
+        define(registry.all())
+    deliver()
+    assert segment(NAME).checkpoint == StoredEvent.objects.latest("position").position
 
 
 def test_a_projection_is_not_reset_backwards_since_it_would_count_twice() -> None:

@@ -97,6 +97,7 @@ def test_the_read_models_of_a_projection_are_its_own() -> None:
         ({"workers": 2, "bulk": 20}, "W049"),
         ({"scheduler": False}, "W090"),
         ({"workers": 1}, "W091"),
+        ({"timeout": 59}, "W092"),
     ],
 )
 def test_a_queue_that_would_do_things_twice_or_not_at_all_is_named(cluster: dict[str, Any], found: str) -> None:

@@ -133,3 +133,26 @@ def test_to_catch_up_fails_if_something_still_fails() -> None:
     deliver()
     with pytest.raises(CommandError, match="has parked 1 event"):
         act("catch_up")
+
+
+def test_a_user_without_a_name_is_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(set())
+    wallet(adds=1)
+    deliver()
+
+    def getuser() -> str:
+        raise KeyError("getpwuid(): uid not found: 1234")
+
+    monkeypatch.setattr("getpass.getuser", getuser)
+    monkeypatch.setattr("os.getuid", lambda: 1234)
+    said("pause", NAME, "--reason", "because")
+    assert StoredEvent.objects.get(stream_key=NAME).actor == "shell:1234"
+
+
+@pytest.mark.parametrize("command", ["subscribe", "catch_up"])
+def test_a_handler_that_is_not_here_is_an_error_of_the_command(command: str) -> None:
+    Subscription.objects.create(
+        name=NAME, kind="subscriber", handler="tests.nowhere.handle", types=["samples.money_added"]
+    )
+    with pytest.raises(CommandError, match=r"tests\.nowhere\.handle of t\.commanded, .* cannot be loaded"):
+        act(command)

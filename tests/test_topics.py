@@ -367,12 +367,15 @@ def test_a_handler_that_nobody_else_could_find_is_refused() -> None:
         subscribe(NAME, MoneyAdded, "nowhere.handle")
 
 
-def test_a_handler_that_can_no_longer_be_imported_halts_its_own_subscription_only() -> None:
+def test_a_handler_that_this_code_does_not_have_is_left_to_code_that_does() -> None:
     subscribe(NAME, MoneyAdded, keep)
     subscribe("t.lost", MoneyAdded, keep_another)
     Subscription.objects.filter(name="t.lost").update(handler="tests.test_topics.gone")
     wallet(adds=1)
-    deliver()
+    (waiting,) = deliver().waiting
     assert given == ["samples.money_added"]
-    lost = Subscription.objects.get(name="t.lost")
-    assert (lost.status, "tests.test_topics.gone" in lost.status_reason) == ("halted", True)
+    assert "tests.test_topics.gone of t.lost, subscribed at run time, cannot be loaded" in waiting
+    assert (Subscription.objects.get(name="t.lost").status, segment("t.lost").checkpoint) == ("active", 0)
+    Subscription.objects.filter(name="t.lost").update(handler="tests.test_topics.keep_another")
+    assert deliver().waiting == []
+    assert (segment("t.lost").last_error, len(given)) == ("", 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -54,6 +55,8 @@ def _timing(cluster: dict[str, Any]) -> Iterator[checks.CheckMessage]:
             yield _retried_too_early(timeout, retry)
         if timeout < _TASK_SECONDS:
             yield _ended_too_early(timeout)
+        elif timeout < conf.HANDLER_SECONDS:
+            yield _ends_handlers(timeout)
     if not cluster.get("ack_failures", False):
         yield _failures_come_back()
     if cluster.get("save_limit", _DEFAULT_SAVE_LIMIT) >= 0:
@@ -134,6 +137,16 @@ def _ended_too_early(timeout: int) -> checks.CheckMessage:
         "at its work, again and again.",
         hint='Write in Q_CLUSTER: "timeout": 60, "retry": 120.',
         id="eventsourcing_app.W048",
+    )
+
+
+def _ends_handlers(timeout: int) -> checks.CheckMessage:
+    return checks.Warning(
+        f"Q_CLUSTER has timeout {timeout}, but a handler may take {conf.HANDLER_SECONDS:g} seconds: django-q2 would "
+        "kill it before.",
+        hint=f'Write in Q_CLUSTER: "timeout": {math.ceil(conf.HANDLER_SECONDS)}, or more; or lower '
+        "EVENTSOURCING['HANDLER_SECONDS'].",
+        id="eventsourcing_app.W092",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from eventsourcing_app.conf import conf
@@ -67,7 +68,7 @@ def _of_row(row: Subscription) -> Iterator[checks.CheckMessage]:
     if definition is None and row.handler:
         try:
             definition = definition_of(row)
-        except Exception as error:  # noqa: BLE001 - whatever importing a project's module raises
+        except ImproperlyConfigured as error:
             yield _not_importable(row, error)
             return
     if definition is None:
@@ -118,8 +119,7 @@ def _other_kind(row: Subscription, definition: Definition) -> checks.CheckMessag
 
 def _not_importable(row: Subscription, error: Exception) -> checks.CheckMessage:
     return checks.Warning(
-        f"The handler {row.handler} of {row.name}, subscribed at run time, cannot be loaded ({type(error).__name__}: "
-        f"{error}): a worker would halt it.",
+        f"{error} Workers with this code leave it to others.",
         hint=f"Put the function back, or run manage.py subscriptions unsubscribe {row.name} --reason ….",
         id="eventsourcing_app.W084",
     )

@@ -206,21 +206,32 @@ def release(done: Iterable[Claim], *, token: UUID) -> None:
     names = _names(connection)
     sql = _RELEASE.format(**names, values=_typed(connection, values), now=now(connection))
     params: list[Any] = [*(each for row in values for each in row), _uuid(connection, token)]
-    if len(values) > 1 and connection.vendor == "postgresql":
-        ids = [each[0] for each in values]
-        locked = _IN_ORDER.format(**names, ids=_marks(ids))
-        sql = f"{locked}{sql} AND {names['segment']}.id IN (SELECT id FROM locked)"
-        params = [*ids, token, *params]
+    sql, params = _in_order(connection, [each[0] for each in values], token, sql, params)
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
 
 
+def _in_order(
+    connection: BaseDatabaseWrapper, ids: Sequence[int], token: UUID, sql: str, params: list[Any]
+) -> tuple[str, list[Any]]:
+    """Let an UPDATE lock its rows in order, if it has several: the planner's order is any."""
+    if len(ids) == 1 or connection.vendor != "postgresql":
+        return sql, params
+    names = _names(connection)
+    locked = _IN_ORDER.format(**names, ids=_marks(ids))
+    return f"{locked}{sql} AND {names['segment']}.id IN (SELECT id FROM locked)", [*ids, token, *params]
+
+
 def leave(claims: Collection[Claim], *, token: UUID) -> None:
     """Give segments back that their turn did not come to; they are first in line as they were."""
-    if claims:
-        connection, ids = log_connection(), [each.segment for each in claims]
-        with connection.cursor() as cursor:
-            cursor.execute(_LEAVE.format(**_names(connection), ids=_marks(ids)), [_uuid(connection, token), *ids])
+    if not claims:
+        return
+    connection, ids = log_connection(), [each.segment for each in claims]
+    sql = _LEAVE.format(**_names(connection), ids=_marks(ids))
+    params = [_uuid(connection, token), *ids]
+    sql, params = _in_order(connection, ids, token, sql, params)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
 
 
 def pass_by(idle: Collection[Waiting], *, until: int) -> None:

@@ -36,7 +36,7 @@ def ensure(definitions: Sequence[Definition]) -> dict[str, Definition]:
 
     One that is stored with events which this code does not react to is left to the code that does: this may be the
     older one, and would move the checkpoint past them. Events may be added without more ado; that some are taken away,
-    ``migrate`` says (see ``define``).
+    ``migrate`` says (see ``release``).
     """
     known = dict(stored().values_list("name", "types"))
     mine = {}
@@ -48,7 +48,7 @@ def ensure(definitions: Sequence[Definition]) -> dict[str, Definition]:
             _warn_once(definition.name, ", ".join(missing))
             continue
         elif len(types) < len(definition.types):
-            _store(definition)
+            store(definition)
         mine[definition.name] = definition
     return mine
 
@@ -63,22 +63,8 @@ def _warn_once(name: str, missing: str) -> None:
     )
 
 
-def define(definitions: Sequence[Definition]) -> None:
-    """Store what this code says of its subscriptions. Called after ``migrate``: so a release takes over."""
-    known = {row.name: row for row in stored()}
-    for definition in definitions:
-        row = known.get(definition.name)
-        if row is None:
-            create(definition)
-            continue
-        if row.fingerprint != definition.fingerprint:
-            _store(definition)
-        if row.declared_rate != declared_rate(definition):
-            rate = {"rate": definition.rate, "burst": definition.burst, "tokens": 0, "refilled_at": None}
-            stored().filter(name=row.name).update(declared_rate=declared_rate(definition), **rate)
-
-
-def _store(definition: Definition) -> None:
+def store(definition: Definition) -> None:
+    """Store the events that a definition reacts to."""
     stored().filter(name=definition.name).update(types=sorted(definition.types), fingerprint=definition.fingerprint)
 
 
@@ -94,11 +80,13 @@ def position_of(start: Start) -> int:
     return last_position() if start == "now" else 0
 
 
-def create(definition: Definition, **more: Any) -> Subscription:
-    """Store a subscription that the database does not know, with its segments; several workers may do so at once."""
+def create(definition: Definition, **more: Any) -> bool:
+    """Store a subscription that the database does not know, with its segments; false if it does.
+
+    Several workers may do so at once: the rows of one of them stay.
+    """
     after = position_of(definition.start)
     with transaction.atomic(using=conf.DATABASE):
-        # Several workers may see it first; the rows of one of them stay.
         row, created = stored().get_or_create(
             name=definition.name,
             defaults={
@@ -116,7 +104,7 @@ def create(definition: Definition, **more: Any) -> Subscription:
         )
         if created:
             make_segments(row, after)
-    return row
+    return created
 
 
 def make_segments(row: Subscription, after: int) -> None:

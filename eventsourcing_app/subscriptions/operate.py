@@ -60,7 +60,8 @@ def resume(name: str, *, reason: str) -> None:
         if before not in (_Status.PAUSED, _Status.HALTED):
             raise OperationRefused(f"{name} is {before}: only one that is paused or halted can be resumed.")
         _set_status(row, _Status.ACTIVE, "")
-        _segments(name).filter(failed_position__isnull=False).update(attempts=0, retry_at=None)
+        stopped = [segment.pk for segment in _locked(name) if _stopped_at(segment) is not None]
+        _segments(name).filter(pk__in=stopped).update(attempts=0, retry_at=None)
         acts.record_act(acts.SubscriptionResumed(subscription=name, reason=reason, before=before))
 
 
@@ -77,8 +78,9 @@ def retry(name: str, position: int | None = None, *, reason: str) -> int:
             positions += list(failed.order_by("position").values_list("position", flat=True))
             failed.update(state=_State.FAILED, attempts=0, retry_at=Now())
             summarize(segment.pk)
-            if segment.failed_position is not None and position in (None, segment.failed_position):
-                positions.append(segment.failed_position)
+            stopped_at = _stopped_at(segment)
+            if stopped_at is not None and position in (None, stopped_at):
+                positions.append(stopped_at)
                 _segments(name).filter(pk=segment.pk).update(attempts=0, retry_at=None)
                 _go_on(row)
         if not positions:
@@ -94,7 +96,7 @@ def skip(name: str, position: int, *, reason: str) -> None:
             parked = parked_of(segment.pk).filter(position=position).first()
             if parked is not None:
                 take_out(segment.pk, parked)
-            elif segment.failed_position == position:
+            elif _stopped_at(segment) == position:
                 _segments(name).filter(pk=segment.pk).update(checkpoint=position, **FREED)
                 _go_on(row)
             else:
@@ -119,7 +121,11 @@ def reset(name: str, to: Start, *, reason: str) -> None:
     Its parked events after that position come again as well; those before it stay. Raises ``OperationRefused`` for a
     projection that would count events twice: ``manage.py rebuild_projection`` is for that.
     """
+    if to not in ("beginning", "now") and type(to) is not int:
+        raise OperationRefused(f"{to!r} is nothing to reset to: it may be 'beginning', 'now' or a position.")
     with _operating(name, reason) as row:
+        if row.kind == Subscription.Kind.REBUILD:
+            raise OperationRefused(f"{name} is a rebuild that is under way: cancel it, and begin another.")
         checkpoint = position_of(to)
         if checkpoint < 0 or checkpoint > last_position():
             raise OperationRefused(f"#{checkpoint} is not in the log, which ends at #{last_position()}.")
@@ -152,6 +158,7 @@ def catch_up(name: str, *, reason: str) -> int:
         if row.status != _Status.ACTIVE:
             raise OperationRefused(f"{name} is {row.status}: resume it first.")
         position = last_position()
+        _locked(name)
         hurry([name])
         _segments(name).update(served_at=None)
         acts.record_act(acts.SubscriptionHurried(subscription=name, reason=reason, position=position))
@@ -161,7 +168,8 @@ def catch_up(name: str, *, reason: str) -> int:
 def set_rate(name: str, rate: str, burst: int | None = None, *, reason: str) -> None:
     """Set how many events a subscription may handle in a time (``"50/s"``), from now on; empty: as many as come.
 
-    Stays until the code declares another rate than it does today. Raises ``ImproperlyConfigured`` for what is no rate.
+    Stays until the code declares another rate than it does today. Waits that the rate until now has caused are over;
+    so are those after failures, which cannot be told from them. Raises ``ImproperlyConfigured`` for what is no rate.
     """
     if rate:
         Rate.parse(rate, burst)
@@ -169,6 +177,7 @@ def set_rate(name: str, rate: str, burst: int | None = None, *, reason: str) -> 
         before, row.rate, row.burst = row.rate, rate, burst if rate else None
         row.tokens, row.refilled_at = 0, None
         row.save(update_fields=["rate", "burst", "tokens", "refilled_at"])
+        hurry([name])
         changed = acts.SubscriptionRateChanged(
             subscription=name, reason=reason, rate=rate, burst=row.burst, before=before
         )
@@ -193,6 +202,12 @@ def _segments(name: str) -> Any:
 
 def _locked(name: str) -> list[Segment]:
     return list(_segments(name).select_for_update(no_key=True).order_by("pk"))
+
+
+def _stopped_at(segment: Segment) -> int | None:
+    """Return the event that a segment has stopped at, if it has not got past it since."""
+    failed = segment.failed_position
+    return failed if failed is not None and failed > segment.checkpoint else None
 
 
 def _set_status(row: Subscription, status: str, reason: str) -> None:

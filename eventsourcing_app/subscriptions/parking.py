@@ -113,7 +113,8 @@ def failed_again(definition: Definition, claimed: Claim, row: ParkedEvent, error
         if not claim.hold(claimed):
             return
         state = _State.DEAD if verdict.dead else _State.FAILED
-        parked_of(claimed.segment).filter(pk=row.pk).update(
+        # With other attempts, an operator has given it new ones while the handler ran: those stay.
+        parked_of(claimed.segment).filter(pk=row.pk, attempts=row.attempts).update(
             state=state, first_failed_at=Coalesce("first_failed_at", Now()), **_failed(verdict)
         )
         claim.mine(claimed).update(attempted_position=None, attempts=0, **_summary(claimed.segment))

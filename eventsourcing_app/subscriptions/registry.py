@@ -107,8 +107,12 @@ class Definition:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells this definition from another of the same name."""
-        return sha256("\n".join((self.name, *sorted(self.types))).encode()).hexdigest()
+        """Tells this definition from another of the same name: by its events.
+
+        If it was made at run time, also by how it is handled, so that workers which run notice a new handler.
+        """
+        how = (self.handler, self.transactional, self.on_failure, self.max_attempts, self.batch) if self.handler else ()
+        return sha256("\n".join((self.name, *sorted(self.types), *map(str, how))).encode()).hexdigest()
 
     def handlers_of(self, type_: str) -> tuple[Callable[..., Any], ...]:
         """Return what is called for events of this wire name; empty if it does not react to them."""

@@ -6,14 +6,18 @@ that are quick are claimed together and given back together; one that is slow, o
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import TYPE_CHECKING, Protocol
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.signals import subscription_caught_up
 from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.definitions import ensure, stored
-from eventsourcing_app.subscriptions.failures import halt
+from eventsourcing_app.subscriptions.failures import storable
 from eventsourcing_app.subscriptions.look import look, next_due
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 from eventsourcing_app.subscriptions.registry import registry
@@ -27,6 +31,8 @@ if TYPE_CHECKING:
     from eventsourcing_app.subscriptions.look import Waiting
     from eventsourcing_app.subscriptions.registry import Definition
     from eventsourcing_app.subscriptions.worker import Worker
+
+logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 TOGETHER = 50
 """How many segments are claimed together."""
@@ -66,13 +72,15 @@ class Rounds:
         self._complete_until = -1
         self._again: set[str] = set()
         """Those that had something to do in the last round, and may not be through."""
+        self._absent: set[str] = set()
+        """Those whose handlers this code does not have."""
         if definitions is None:
             self._load_all_stored()
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The subscriptions that this worker handles."""
-        return tuple(self._definitions)
+        """The subscriptions that this worker handles, or would if it had their handlers."""
+        return tuple({**self._definitions, **dict.fromkeys(self._absent)})
 
     def is_complete(self, settled: int) -> bool:
         """Whether every segment has been looked at since ``settled`` was known, and has nothing left to do now."""
@@ -125,9 +133,11 @@ class Rounds:
 
     def _is_mine(self, each: Waiting) -> bool:
         definition = self._definitions.get(each.subscription)
+        if self.worker.leaves(each.segment):
+            return False
         if definition is None or definition.fingerprint != each.fingerprint:
             definition = self._load(each) if each.is_stored and not self._restricted else None
-        return definition is not None and not self.worker.leaves(each.segment)
+        return definition is not None
 
     def _serve(self, busy: Sequence[Waiting], settled: int, count: Count) -> set[str]:
         served: set[str] = set()
@@ -184,11 +194,21 @@ class Rounds:
         return self._import(row)
 
     def _import(self, row: Subscription) -> Definition | None:
+        """Load a handler. One that this code does not have is left to code that does, as events are that are too new.
+
+        This code may be the older one, in the middle of a release: it must not stop what the newer one serves.
+        """
         try:
             definition = self._definitions[row.name] = definition_of(row)
-        except Exception as error:  # noqa: BLE001 - whatever importing a project's module raises
-            halt(row.name, f"Its handler {row.handler} cannot be loaded ({type(error).__name__}: {error}).")
+        except ImproperlyConfigured as error:
+            logger.error("%s is left to other code. %s", row.name, error)
+            self._absent.add(row.name)
+            segments = Segment.objects.using(conf.DATABASE).filter(subscription=row)
+            for segment in segments:
+                self.worker.leave_to_newer(segment.pk)
+            segments.filter(token=None, last_error="").update(last_error=storable(str(error)), failed_at=Now())
             return None
+        self._absent.discard(row.name)
         return definition
 
 

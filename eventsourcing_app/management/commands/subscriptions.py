@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -61,7 +62,7 @@ class Command(BaseCommand):
         elif act == "parked":
             self._parked(options["name"], options["as_json"])
         else:
-            with context(actor=options["actor"] or f"shell:{getpass.getuser()}"):
+            with context(actor=options["actor"] or f"shell:{_login_name()}"):
                 try:
                     said = _act(act, **options)
                 except (EventSourcingError, ImproperlyConfigured) as error:
@@ -123,6 +124,13 @@ _ACTS = {
 }
 
 
+def _login_name() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have a number only
+        return str(os.getuid())
+
+
 def _position(parser: ArgumentParser) -> None:
     parser.add_argument("position", type=int, help="Position of the event in the log.")
 
@@ -175,7 +183,10 @@ def _definition_of(name: str) -> Definition:
     row = stored().exclude(handler="").filter(name=name).first() if declared is None else None
     if declared is None and row is None:
         raise CommandError(f"{name} is not declared by this code: only workers that know it can serve it.")
-    return declared if declared is not None else definition_of(row)  # type: ignore[arg-type]
+    try:
+        return declared if declared is not None else definition_of(row)  # type: ignore[arg-type]
+    except ImproperlyConfigured as error:
+        raise CommandError(f"{error} Only workers that have it can serve it.") from error
 
 
 def _row(lag: Lag) -> tuple[str, ...]:
