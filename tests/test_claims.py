@@ -16,6 +16,8 @@ from eventsourcing_app.log.read import read_window
 from eventsourcing_app.models import Segment, StoredEvent
 from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.drain import drain
+from eventsourcing_app.subscriptions.hurry import hurry
+from eventsourcing_app.subscriptions.look import look
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.turn import Turn
 from eventsourcing_app.subscriptions.worker import Worker
@@ -129,6 +131,35 @@ def test_a_worker_whose_claim_was_taken_over_cannot_move_the_checkpoint(transact
     assert parked(NAME) == []
     release(replace(quick, checkpoint=quick.until))
     assert segment(NAME).checkpoint == quick.until
+
+
+@pytest.mark.parametrize("transactional", [True, False])
+def test_a_worker_that_knows_less_of_the_log_does_not_move_the_checkpoint_back(transactional: bool) -> None:
+    """It may claim for what is parked and due, after another one has come further than it knows the log to reach."""
+    fail_at = {2}
+
+    @subscriber(NAME, MoneyAdded, transactional=transactional)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        if recorded.version in fail_at:
+            raise ValueError("no stamps left")
+        if transactional:
+            count_it("handled", event.amount)
+
+    known = position_of(wallet(adds=1), 2)
+    deliver()
+    fail_at.clear()
+    wallet(adds=2)
+    deliver()
+    reached = segment(NAME).checkpoint
+    assert reached > known
+    hurry([NAME])
+    late = Worker()
+    (found,) = look(known, only=[NAME])
+    (mine,) = claim.claim([found], token=late.token, until=known)
+    assert take_turn(mine, late).handled == 1
+    assert segment(NAME).checkpoint == reached
+    assert parked(NAME) == []
+    assert deliver().handled == 0
 
 
 @committing

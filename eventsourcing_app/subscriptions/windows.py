@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
     events: list[RecordedEvent]
     reached: int
-    """Nothing else that matches is at or below this position."""
+    """Nothing else that matches is at or below this position; never before the checkpoint that was asked from."""
 
 
 class Windows:
@@ -91,6 +91,9 @@ class Windows:
 
     def find(self, definition: Definition, share: Share, checkpoint: int, *, until: int, limit: int) -> Found:
         """Return the next events that a segment has to handle, ``limit`` at most."""
+        if until <= checkpoint:
+            # Another worker knew more of the log, and has been here since this one looked.
+            return Found([], checkpoint)
         if self.covers(checkpoint):
             events = list(islice(self._matching(definition, share, checkpoint, until), limit))
             return Found(events, until if len(events) < limit else events[-1].position)
