@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import IntegrityError
 from django.test.utils import override_settings
 
 from eventsourcing_app import RecordedEvent, subscriber
@@ -160,6 +161,30 @@ def test_a_worker_that_knows_less_of_the_log_does_not_move_the_checkpoint_back(t
     assert segment(NAME).checkpoint == reached
     assert parked(NAME) == []
     assert deliver().handled == 0
+
+
+@committing
+def test_one_that_cannot_be_served_at_all_does_not_keep_the_others_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    failing({2})
+    given: list[int | None] = []
+
+    @subscriber("t.healthy", MoneyAdded)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        given.append(recorded.version)
+
+    def park(*_args: object, **_options: object) -> bool:
+        raise IntegrityError("a row that should not be there")
+
+    monkeypatch.setattr("eventsourcing_app.subscriptions.turn.park", park)
+    wallet(adds=2)
+    drained = deliver()
+    assert ("IntegrityError" in str(drained.waiting), given) == (True, [2, 3])
+    assert (segment(NAME).token, segment(NAME).checkpoint) == (None, 0)
+    assert deliver().errors == [], "not again and again"
+    monkeypatch.undo()
+    hurry([NAME])
+    deliver()
+    assert [row.state for row in parked(NAME)] == ["failed", "behind"]
 
 
 @committing

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from typing import TYPE_CHECKING, Protocol
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import InterfaceError, OperationalError
+from django.db.models import Case, When
 from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
@@ -28,6 +31,7 @@ from eventsourcing_app.subscriptions.work import work
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from eventsourcing_app.subscriptions.claim import Claim
     from eventsourcing_app.subscriptions.look import Waiting
     from eventsourcing_app.subscriptions.registry import Definition
     from eventsourcing_app.subscriptions.worker import Worker
@@ -40,6 +44,7 @@ WHOLE_LOOK_SECONDS, IDLE_LOOK_SECONDS = 1.0, 5.0
 """How often a paced worker looks at every segment, and moves those for which nothing came; while nothing comes at all,
 it looks that seldom whether an operator has been there, or another worker has died."""
 _ASK_SECONDS = 1.0
+_BROKEN_SECONDS = 30.0
 _LOOK_LASTS = 1.0
 """After so long a worker looks again, also in the middle of a round: others may have waited longer by then."""
 
@@ -163,7 +168,16 @@ class Rounds:
                 break
             worker.at = claimed.segment
             worker.watched(worker.at)
-            turn = work(worker, self._definitions[claimed.subscription], claimed)
+            try:
+                turn = work(worker, self._definitions[claimed.subscription], claimed)
+            except (OperationalError, InterfaceError):
+                raise  # the database went away, for all of them
+            except Exception as error:
+                # No handler's: those are parked. Whatever it is, the other subscriptions must not wait for it.
+                logger.exception("%s could not be served at #%d.", claimed.subscription, claimed.checkpoint)
+                count.errors.append(error)
+                self._leave_broken(claimed, error)
+                continue
             count.handled += turn.handled
             count.errors += turn.errors
             if not turn.is_over:
@@ -172,6 +186,18 @@ class Rounds:
         worker.held = ()
         worker.watched(0)
         return {claimed.subscription for claimed in claims}
+
+    def _leave_broken(self, claimed: Claim, error: Exception) -> None:
+        """Give a segment back where the database says that it is, to be looked at again after a while."""
+        report = storable("".join(traceback.format_exception(error)))
+        later = claim.from_now(_BROKEN_SECONDS)
+        claim.end(
+            claimed,
+            last_error=report,
+            failed_at=Now(),
+            retry_at=later,
+            parked_due_at=Case(When(parked_due_at__isnull=False, then=later)),
+        )
 
     def _say_caught_up(self, names: set[str], settled: int) -> None:
         if not names or not subscription_caught_up.has_listeners(Subscription):
