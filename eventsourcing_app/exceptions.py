@@ -40,6 +40,7 @@ Messages say what was refused, why, and what to call instead; the facts are attr
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -179,12 +180,23 @@ class Permanent(HandlerError):
     """Trying again is of no use: the event is dead for this subscription at once, until an operator says otherwise."""
 
 
-class RetryLater(HandlerError):
-    """It cannot be done yet: try this event again ``after`` so many seconds. Uses up no attempt."""
+_YEAR = 366 * 86_400
 
-    def __init__(self, message: str = "", *, after: float) -> None:
-        self.after = after
-        super().__init__(message or f"Not yet; again after {after:g} seconds.")
+
+class RetryLater(HandlerError):
+    """It cannot be done yet: try this event again ``after`` so many seconds, or a ``timedelta``. Uses up no attempt.
+
+    Raises ``TypeError`` or ``ValueError`` for what is no time from now on.
+    """
+
+    def __init__(self, message: str = "", *, after: float | timedelta) -> None:
+        seconds = after.total_seconds() if isinstance(after, timedelta) else after
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+            raise TypeError(f"after={after!r} is neither a number of seconds nor a timedelta.")
+        if not 0 <= seconds <= _YEAR:
+            raise ValueError(f"after={after!r} is not between 0 and a year.")
+        self.after = float(seconds)
+        super().__init__(message or f"Not yet; again after {self.after:g} seconds.")
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_rebuild, (type(self), (str(self),), {"after": self.after}))

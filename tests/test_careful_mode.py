@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import pytest
 
 from eventsourcing_app import Projection, RecordedEvent, handles, subscriber
+from eventsourcing_app.subscriptions import resume
+from eventsourcing_app.subscriptions.drain import drain
 from eventsourcing_app.subscriptions.registry import registry
+from eventsourcing_app.subscriptions.release import define
 from eventsourcing_app.subscriptions.work import work
 from eventsourcing_app.subscriptions.worker import Worker
 from tests.reactions_sample.scene import (
     claimed,
     count_it,
+    deliver,
     let_lease_end,
     let_retry,
     parked,
@@ -25,16 +28,11 @@ from tests.reactions_sample.scene import (
     try_to_claim,
     wallet,
 )
-from tests.samples.events import MoneyAdded
-
-if TYPE_CHECKING:
-    pass
+from tests.samples.events import MoneyAdded, WalletOpened
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
-committing = pytest.mark.django_db(transaction=True)
 
 NAME = "t.failing"
-SETTINGS = {"DISPATCHER": "none", "RETRY_SECONDS": (60.0, 3600.0)}
 
 
 def test_up_to_the_failing_event_a_projection_goes_one_event_at_a_time() -> None:
@@ -83,3 +81,25 @@ def test_after_a_worker_died_events_are_handled_one_at_a_time(transactional: boo
         assert segment(NAME).checkpoint == position_of(opened, version)
         assert segment(NAME).careful_until == position_of(opened, 4)
     assert given == [2, 3, 4]
+
+
+def test_care_ends_where_what_needed_it_matches_no_more() -> None:
+    """The subscription stopped at an event; the next release does not react to that, so nothing is there any more."""
+    given: list[int] = []
+
+    def declare(*what: type) -> None:
+        @subscriber(NAME, *what, on_failure="halt", max_attempts=1)
+        def handle(event: object, recorded: RecordedEvent) -> None:
+            if isinstance(event, MoneyAdded):
+                raise ValueError("no stamps left")
+            given.append(recorded.position)
+
+    declare(WalletOpened, MoneyAdded)
+    first = wallet(adds=1)
+    deliver()
+    declare(WalletOpened)
+    define(registry.all())
+    resume(NAME, reason="mended")
+    second = wallet(adds=0)
+    assert drain(seconds=5, inside_transaction=True).finished
+    assert given == [position_of(first, 1), position_of(second, 1)]

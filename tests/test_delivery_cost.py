@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections import Counter as Tally
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -17,11 +17,7 @@ from tests.reactions_sample.scene import (
 )
 from tests.samples.events import MoneyAdded
 
-if TYPE_CHECKING:
-    pass
-
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
-committing = pytest.mark.django_db(transaction=True)
 
 NAME = "t.subscriber"
 

@@ -6,7 +6,6 @@ import logging
 from datetime import timedelta
 from decimal import Decimal
 from random import Random
-from typing import TYPE_CHECKING
 from unittest import mock
 
 import pytest
@@ -29,9 +28,6 @@ from tests.reactions_sample.scene import (
 )
 from tests.samples.events import MoneyAdded
 from tests.samples.models import Wallet
-
-if TYPE_CHECKING:
-    pass
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("own_subscriptions")]
-committing = pytest.mark.django_db(transaction=True)
 
 ONE = Decimal(1)
 

@@ -15,8 +15,9 @@ from django.test.utils import CaptureQueriesContext
 
 from eventsourcing_app import RecordedEvent, context, publish
 from eventsourcing_app.exceptions import UnknownEventType
+from eventsourcing_app.log import read as reading
 from eventsourcing_app.log import streams
-from eventsourcing_app.log.read import read, read_stream, read_window
+from eventsourcing_app.log.read import read, read_bounded, read_stream, read_window
 from eventsourcing_app.log.spans import read_until
 from eventsourcing_app.log.streams import windows
 from eventsourcing_app.models import StoredEvent
@@ -210,3 +211,20 @@ def test_parts_of_many_streams_take_two_queries_whatever_came_after() -> None:
         found = list(read_until("samples.counter", {one.stream_key: 1 for one in counters}, until_time=moment))
     assert [recorded.version for recorded in found] == [1, 1, 1]
     assert len(captured) == 2
+
+
+@pytest.mark.parametrize(
+    ("most", "limit", "expected"), [(10**6, 9, (3, True)), (1, 9, (1, False)), (10**6, 3, (3, False))]
+)
+def test_the_database_says_whether_a_bounded_window_is_whole(
+    most: int, limit: int, expected: tuple[int, bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        publish(RateChanged(currency="EUR", rate=Decimal(number)))
+    # Also where it counts more bytes for a text than Python does.
+    lengths = {vendor: f"(2 * {length})" for vendor, length in reading._LENGTH.items()}
+    monkeypatch.setattr(reading, "_LENGTH", lengths)
+    first = StoredEvent.objects.filter(type="samples.rate_changed").earliest("position").position
+    window = read_bounded(after=first - 1, limit=limit, max_bytes=most)
+    assert (len(window.events), window.is_whole) == expected
+    assert read_bounded(after=first + 3, max_bytes=1) == ([], True)

@@ -15,7 +15,6 @@ from django.test.utils import override_settings
 from eventsourcing_app import RecordedEvent, publish, subscribe
 from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.models import Subscription
-from eventsourcing_app.subscriptions import resume
 from eventsourcing_app.subscriptions.drain import Drained
 from eventsourcing_app.subscriptions.rounds import Rounds
 from eventsourcing_app.subscriptions.worker import Worker
@@ -88,7 +87,6 @@ def test_what_has_failed_is_tried_at_once_by_another_handler(work: Callable[[], 
     work()
     assert Subscription.objects.get(name=NAME).status == "halted"
     subscribe(NAME, RateChanged, keep, on_failure="halt")
-    resume(NAME, reason="mended")
     work()
     assert given == ["samples.rate_changed"]
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.conf import settings
 from django.core.checks import run_checks
-from django.test.utils import override_settings
+from django.core.exceptions import ImproperlyConfigured
+from django.db import models
+from django.test.utils import isolate_apps, override_settings
 
 from eventsourcing_app import Projection, RecordedEvent, handles, subscriber
 from eventsourcing_app.models import Subscription
@@ -87,6 +89,83 @@ def test_the_read_models_of_a_projection_are_its_own() -> None:
     type("Second", (First,), {"name": "t.second", "models": (OwnerTotal,)})
 
     assert of_subscriptions() == ["E080", "E081"]
+
+
+@isolate_apps("tests.samples")
+def test_a_read_model_may_have_a_column_that_is_named_as_the_logs() -> None:
+    class Line(models.Model):
+        stream_type = models.TextField()
+
+        class Meta:
+            app_label = "samples"
+
+    class Lines(Projection):
+        name = "t.lines"
+        models = (Line,)
+
+        @handles(MoneyAdded)
+        def add(self, event: MoneyAdded, recorded: RecordedEvent) -> None: ...
+
+    assert of_subscriptions() == []
+
+
+def test_a_topic_that_no_event_has_is_named() -> None:
+    subscriber(NAME, "samples.money_added", "samples.*", "elsewhere.#")(lambda _event, _recorded: None)
+    assert of_subscriptions() == []
+    subscriber("t.misspelt", "samples.money_add")(lambda _event, _recorded: None)
+    assert of_subscriptions() == ["W085"]
+
+
+class Elsewhere:
+    """A router that sends the read model to another database."""
+
+    def db_for_write(self, model: type[models.Model], **_hints: object) -> str | None:
+        return "other" if model is OwnerTotal else None
+
+
+def test_a_read_model_in_another_database_is_named() -> None:
+    class First(Projection):
+        name = "t.first"
+        models = (OwnerTotal,)
+
+        @handles(MoneyAdded)
+        def add(self, event: MoneyAdded, recorded: RecordedEvent) -> None: ...
+
+    with override_settings(DATABASE_ROUTERS=[Elsewhere()]):
+        found = [each.id for each in run_checks(tags=["eventsourcing"]) if each.obj is OwnerTotal]
+    assert found == ["eventsourcing_app.E050"]
+
+
+def test_a_projection_has_no_option_of_subscribers_that_it_would_not_keep_to() -> None:
+    for option in ({"batch": 500}, {"transactional": False}):
+        with pytest.raises(ImproperlyConfigured, match=next(iter(option))):
+            type("Third", (Projection,), {"name": "t.third", **option})
+
+
+def test_a_method_handles_all_that_is_written_above_it() -> None:
+    class Both(Projection):
+        name = "t.both"
+
+        @handles(MoneyAdded)
+        @handles(RateChanged)
+        def add(self, event: object, recorded: RecordedEvent) -> None: ...
+
+    definition = registry.get("t.both")
+    assert definition is not None
+    assert {"samples.money_added", "samples.rate_changed"} <= definition.types
+    with pytest.raises(ImproperlyConfigured, match="names no event"):
+        handles()
+
+
+def test_a_cluster_that_says_nothing_of_its_workers_has_one_for_each_processor(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {name: value for name, value in settings.Q_CLUSTER.items() if name not in ("workers", "queue_limit")}
+    with override_settings(EVENTSOURCING={"DISPATCHER": "django_q"}, Q_CLUSTER=given):
+        monkeypatch.setattr("os.cpu_count", lambda: 4)
+        assert not {"W049", "W091"} & set(ids())
+        monkeypatch.setattr("os.cpu_count", lambda: 16)
+        assert "W049" in ids()
+        monkeypatch.setattr("os.cpu_count", lambda: 1)
+        assert "W091" in ids()
 
 
 @pytest.mark.parametrize(

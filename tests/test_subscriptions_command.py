@@ -11,7 +11,7 @@ from django.core.management import CommandError, call_command
 from django.test.utils import override_settings
 
 from eventsourcing_app import RecordedEvent, subscriber
-from eventsourcing_app.models import ParkedEvent, StoredEvent, Subscription
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from tests.reactions_sample.scene import deliver, no_subscriptions, position_of, wallet
 from tests.samples.events import MoneyAdded
 
@@ -156,3 +156,24 @@ def test_a_handler_that_is_not_here_is_an_error_of_the_command(command: str) -> 
     )
     with pytest.raises(CommandError, match=r"tests\.nowhere\.handle of t\.commanded, .* cannot be loaded"):
         act(command)
+
+
+def test_a_rebuild_that_is_behind_is_no_reason_for_alarm() -> None:
+    Subscription.objects.create(name="t.totals~rebuild", kind="rebuild")
+    Segment.objects.create(subscription_id="t.totals~rebuild")
+    wallet(adds=5)
+    said("list", "--max-lag", "0")
+
+
+def test_catching_up_with_what_is_left_to_other_code_says_so() -> None:
+    failing(set())
+    wallet(adds=1)
+    deliver()
+    Subscription.objects.filter(name=NAME).update(types=["samples.of_the_next_release"])
+    with pytest.raises(CommandError, match="is left to other code"):
+        act("catch_up")
+
+
+def test_once_is_for_one_process() -> None:
+    with pytest.raises(CommandError, match="--once"):
+        call_command("run_subscriptions", "--once", "--workers", "2")

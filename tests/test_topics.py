@@ -6,6 +6,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from decimal import Decimal
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,10 +19,11 @@ from eventsourcing_app.events.topics import matches
 from eventsourcing_app.exceptions import CausationTooDeep, OperationRefused, ReactionRefused
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions import pace
+from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.sequences import Sequences, segment_of
 from tests.conftest import ROOT
 from tests.reactions_sample.scene import append_raw, deliver, no_subscriptions, segment, wallet
-from tests.samples.events import MoneyAdded, RateChanged
+from tests.samples.events import MoneyAdded, NeverApplied, RateChanged
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
@@ -231,11 +233,36 @@ def test_the_number_of_segments_stays_what_it_was_at_first() -> None:
         {"rate": "0/s"},
         {"burst": 3},
         {"rate": "1/s", "burst": 0},
+        {"rate": "1/s", "burst": 2**31},
+        {"max_attempts": 2**31},
+        {"batch": 2**31},
+        {"start": 2**63},
+        {"start": "Now"},
     ],
 )
 def test_an_option_that_cannot_be_is_refused_where_it_is_written(options: dict[str, Any]) -> None:
     with pytest.raises(ImproperlyConfigured):
         subscriber(NAME, MoneyAdded, **options)(keep)
+
+
+def test_facts_with_one_key_keep_their_order_whatever_their_topics() -> None:
+    fails = [True]
+
+    @subscriber(NAME, "samples.#")
+    def handle(event: object, recorded: RecordedEvent) -> None:
+        if fails:
+            fails.clear()
+            raise ValueError("the server is down")
+        keep(event, recorded)
+
+    publish(RateChanged(currency="EUR", rate=Decimal(1)), key="A-1")
+    publish(NeverApplied(), key="A-1")
+    publish(NeverApplied(), key="A-2")
+    deliver()
+    assert given == ["samples.never_applied"], "the other key's"
+    hurry([NAME])
+    deliver()
+    assert given == ["samples.never_applied", "samples.rate_changed", "samples.never_applied"]
 
 
 # Pace
@@ -266,6 +293,37 @@ def test_an_attempt_that_fails_has_used_its_token() -> None:
     for _ in range(5):
         deliver()
     assert len(given) == 2
+
+
+def test_a_list_that_fails_has_used_as_many_tokens_as_it_has_events() -> None:
+    @subscriber(NAME, MoneyAdded, rate="10/h", burst=10, batch=10)
+    def handle(batch: list[tuple[MoneyAdded, RecordedEvent]]) -> None:
+        given.extend(recorded.type for _, recorded in batch)
+        if len(batch) > 1:
+            raise ValueError("the service takes no lists")
+
+    for _ in range(12):
+        wallet(adds=1)
+    for _ in range(3):
+        deliver()
+    assert len(given) == 10
+
+
+def test_what_parked_events_have_paid_for_is_not_paid_for_twice() -> None:
+    fails = [True]
+
+    @subscriber(NAME, MoneyAdded, rate="10/h", burst=10)
+    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        if fails:
+            fails.clear()
+            raise ValueError("no stamps left")
+
+    wallet(adds=1)
+    deliver()
+    wallet(adds=1)
+    hurry([NAME])
+    deliver()
+    assert pace.take(NAME, 100).events == 7, "three were handed to it: one of them twice"
 
 
 def test_another_pace_is_kept_from_the_next_event_on() -> None:
@@ -379,3 +437,22 @@ def test_a_handler_that_this_code_does_not_have_is_left_to_code_that_does() -> N
     Subscription.objects.filter(name="t.lost").update(handler="tests.test_topics.keep_another")
     assert deliver().waiting == []
     assert (segment("t.lost").last_error, len(given)) == ("", 2)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"what": RateChanged}, {"rate": "7/s"}, {"start": "now"}, {"what": RateChanged, "transactional": True}],
+)
+def test_nothing_that_is_given_is_left_out_of_account(arguments: dict[str, Any]) -> None:
+    subscribe(NAME, MoneyAdded, keep)
+    with pytest.raises(TypeError, match="no handler"):
+        subscribe(NAME, **arguments)
+    subscriber("t.declared", MoneyAdded)(keep)
+    with pytest.raises(OperationRefused, match="options are the code's"):
+        subscribe("t.declared", **arguments)
+
+
+@pytest.mark.parametrize("handler", [partial(keep), object(), "x." * 200 + "keep"])
+def test_a_handler_that_nobody_could_find_is_refused(handler: Any) -> None:
+    with pytest.raises(ImproperlyConfigured):
+        subscribe(NAME, MoneyAdded, handler)

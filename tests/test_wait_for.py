@@ -99,3 +99,16 @@ def test_one_that_is_not_active_is_not_waited_for(status: str) -> None:
         wait_for(1, subscription="t.mailing", timeout=600)
     with pytest.raises(NotCaughtUp, match=r"t\.nobody \(unknown\)"):
         wait_for(1, subscription="t.nobody", timeout=600)
+
+
+def test_a_projection_that_no_code_declares_any_more_is_not_waited_for() -> None:
+    declare()
+    deliver()
+    Subscription.objects.create(name="t.removed", kind="projection")
+    Segment.objects.create(subscription_id="t.removed")
+    position = wallet(adds=1).position
+    assert position is not None
+    deliver()
+    wait_for(position, timeout=0.01)
+    with pytest.raises(NotCaughtUp, match=r"t\.removed"):
+        wait_for(position, subscription="t.removed", timeout=0.01)

@@ -24,10 +24,11 @@ from eventsourcing_app.checks.flows import check_flows
 from eventsourcing_app.checks.histories import check_histories
 from eventsourcing_app.checks.models import check_models
 from eventsourcing_app.checks.queue import check_queue
+from eventsourcing_app.checks.reactions import check_read_models, check_topics
 from eventsourcing_app.checks.rebuilds import check_rebuilds
 from eventsourcing_app.checks.routing import check_routing
 from eventsourcing_app.checks.settings import check_settings
-from eventsourcing_app.checks.subscriptions import check_read_models, check_subscriptions
+from eventsourcing_app.checks.subscriptions import check_subscriptions
 
 TAG = "eventsourcing"
 
@@ -38,7 +39,7 @@ def register_checks() -> None:
         checks.register(check, checks.Tags.database, TAG)
     of_code = (
         *(check_settings, check_declarations, check_flows, check_models, check_admin, check_queue, check_routing),
-        check_read_models,
+        *(check_read_models, check_topics),
     )
     for check in of_code:
         checks.register(check, TAG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OTHER_BROKERS = ("broker_class", "iron_mq", "sqs", "mongo")
 _DEFAULT_RETRY = 60
 _DEFAULT_SAVE_LIMIT = 250
-_DEFAULT_WORKERS = 4
+_FALLBACK_WORKERS = 4
 _TASK_SECONDS = 25
 """A drain task ends after 20 seconds, and then the turn that it is at."""
 
@@ -64,7 +65,7 @@ def _timing(cluster: dict[str, Any]) -> Iterator[checks.CheckMessage]:
 
 
 def _prefetching(cluster: dict[str, Any]) -> Iterator[checks.CheckMessage]:
-    workers = cluster.get("workers", _DEFAULT_WORKERS)
+    workers = cluster.get("workers") or os.cpu_count() or _FALLBACK_WORKERS
     limit, bulk = cluster.get("queue_limit", workers**2), cluster.get("bulk", 1)
     if max(limit, bulk) > 4 * workers:
         yield _fetched_too_many(max(limit, bulk), workers)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.core import checks
 from django.db import connections, models, router
 
 from eventsourcing_app.conf import conf
+from eventsourcing_app.projections.base import projection_named
+from eventsourcing_app.subscriptions.registry import registry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def check_routing(**_kwargs: Any) -> list[checks.CheckMessage]:
-    """Check where routers send this app's models and every event-sourced model."""
+    """Check where routers send this app's models, every event-sourced model and the read models of projections."""
     if conf.DATABASE not in connections:
         return []
     messages = []
+    read_models = set(_read_models())
     for model in apps.get_models():
-        if not _belongs_to_the_log(model):
+        if not _belongs_to_the_log(model) and model not in read_models:
             continue
         written_to = router.db_for_write(model)
         if written_to != conf.DATABASE:
@@ -25,6 +31,12 @@ def check_routing(**_kwargs: Any) -> list[checks.CheckMessage]:
         if not router.allow_migrate_model(conf.DATABASE, model):
             messages.append(_not_migrated(model))
     return messages
+
+
+def _read_models() -> Iterator[type[models.Model]]:
+    for definition in registry.all():
+        projection = projection_named(definition.name)
+        yield from projection.models if projection is not None else ()
 
 
 def _belongs_to_the_log(model: type[models.Model]) -> bool:

@@ -13,15 +13,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.projections.base import projection_named
 from eventsourcing_app.subscriptions.records import Subscription
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.subscribed import definition_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from django.db.models import Model
 
     from eventsourcing_app.subscriptions.registry import Definition
 
@@ -36,21 +33,6 @@ def check_subscriptions(*, databases: Sequence[str] | None = None, **_kwargs: An
         return []  # before the first migrate, or one that brings a column
     rows = Subscription.objects.using(conf.DATABASE).exclude(kind=Subscription.Kind.REBUILD)
     return [found for row in rows for found in _of_row(row)]
-
-
-def check_read_models(**_kwargs: Any) -> list[checks.CheckMessage]:
-    """Check that the tables of each projection can be its own."""
-    owners: dict[type[Model], str] = {}
-    found: list[checks.CheckMessage] = []
-    for definition in registry.all():
-        projection = projection_named(definition.name)
-        for model in projection.models if projection is not None else ():
-            other = owners.setdefault(model, definition.name)
-            if other != definition.name:
-                found.append(_shared(model, other, definition))
-            if hasattr(model, "stream_type"):
-                found.append(_event_sourced(model, definition))
-    return found
 
 
 def _columns(cursor: Any) -> set[str]:
@@ -122,24 +104,4 @@ def _not_importable(row: Subscription, error: Exception) -> checks.CheckMessage:
         f"{error} Workers with this code leave it to others.",
         hint=f"Put the function back, or run manage.py subscriptions unsubscribe {row.name} --reason ….",
         id="eventsourcing_app.W084",
-    )
-
-
-def _shared(model: type[Model], other: str, definition: Definition) -> checks.CheckMessage:
-    return checks.Error(
-        f"{model._meta.label} is among the `models` of {other} and of {definition.name}: a rebuild of one would drop "
-        "what the other has written.",
-        hint="Give each projection tables of its own.",
-        obj=model,
-        id="eventsourcing_app.E080",
-    )
-
-
-def _event_sourced(model: type[Model], definition: Definition) -> checks.CheckMessage:
-    return checks.Error(
-        f"{model._meta.label} is event-sourced and among the `models` of {definition.name}: its rows are written by "
-        "commands.",
-        hint="A projection writes to tables of its own; manage.py rebuild is for event-sourced models.",
-        obj=model,
-        id="eventsourcing_app.E081",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from eventsourcing_app.log.connection import log_connection, reading_cursor
 from eventsourcing_app.log.names import names_of
@@ -26,11 +26,21 @@ WITH RECURSIVE found (type) AS (
 ) SELECT type FROM found WHERE type IS NOT NULL ORDER BY type
 """
 _SHORT = """
-SELECT {columns} FROM (
-    SELECT *, sum({length}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - {length} AS before
+SELECT {columns}, found FROM (
+    SELECT *, sum({length}) OVER (ORDER BY {order} ROWS UNBOUNDED PRECEDING) - {length} AS before,
+        count(*) OVER () AS found
     FROM ({window}) AS read
 ) AS measured WHERE before < {most} ORDER BY {order}
 """
+
+
+class Window(NamedTuple):
+    """Events that follow one another, and whether they are all that there are."""
+
+    events: list[RecordedEvent]
+    is_whole: bool
+
+
 _LENGTH = {
     "postgresql": "(octet_length(data) + octet_length(metadata))",
     "sqlite": "(length(CAST(data AS BLOB)) + length(CAST(metadata AS BLOB)))",
@@ -59,22 +69,51 @@ def read_window(
     until: int | None = None,
     types: Collection[str] | None = None,
     limit: int = WINDOW,
-    max_bytes: int | None = None,
 ) -> list[RecordedEvent]:
-    """Return the first ``limit`` events above ``after``; the arguments are those of ``read``.
-
-    With ``max_bytes`` it may be fewer, but one at least: no more than it takes for their texts to be that long.
-    """
+    """Return the first ``limit`` events above ``after``; the arguments are those of ``read``."""
     if types is not None and not types:
         return []
-    conditions, params = ["position > %s"], [after]
+    return _fetch(*_between(after, until, types), "position", limit)
+
+
+def read_bounded(
+    *,
+    after: int,
+    until: int | None = None,
+    types: Collection[str] | None = None,
+    limit: int = WINDOW,
+    max_bytes: int,
+) -> Window:
+    """Return the first ``limit`` events above ``after``, or fewer, but one at least: no more than it takes for their
+    texts to be ``max_bytes`` long, as the database counts. Whether others follow only the database can tell.
+    """
+    if types is not None and not types:
+        return Window([], is_whole=True)
+    connection = log_connection()
+    conditions, params = _between(after, until, types)
+    # The limit stays inside: so the database looks at no more rows than it would without.
+    window = _window(connection, conditions, "position", limit)
+    length = _LENGTH[connection.vendor]
+    columns = ", ".join(COLUMNS)
+    sql = _SHORT.format(columns=columns, length=length, window=window, order="position", most=int(max_bytes))
+    make = FROM_ROW[connection.vendor]
+    with reading_cursor(connection) as cursor:
+        cursor.execute(sql, params)
+        rows = cursor.fetchall()
+    found = rows[0][-1] if rows else 0
+    return Window([make(row[:-1]) for row in rows], is_whole=len(rows) == found < limit)
+
+
+def _between(after: int, until: int | None, types: Collection[str] | None) -> tuple[list[str], list[Any]]:
+    conditions: list[str] = ["position > %s"]
+    params: list[Any] = [after]
     if until is not None:
         conditions.append("position <= %s")
         params.append(until)
     if types is not None:
         conditions.append(f"type IN ({', '.join(['%s'] * len(types))})")
-        params += sorted(types)  # type: ignore[arg-type]
-    return _fetch(conditions, params, "position", limit, max_bytes)
+        params += sorted(types)
+    return conditions, params
 
 
 def types_in_log() -> list[str]:
@@ -134,29 +173,29 @@ def _fetch_named(
     return _fetch_parts([part] * len(names), [each for name in names for each in (name, *params)], order, limit)
 
 
-def _fetch(
-    conditions: list[str], params: list[Any], order: str, limit: int, max_bytes: int | None = None
-) -> list[RecordedEvent]:
-    return _fetch_parts([conditions], params, order, limit, max_bytes)
+def _fetch(conditions: list[str], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
+    return _fetch_parts([conditions], params, order, limit)
 
 
-def _fetch_parts(
-    parts: list[list[str]], params: list[Any], order: str, limit: int, max_bytes: int | None = None
-) -> list[RecordedEvent]:
+def _fetch_parts(parts: list[list[str]], params: list[Any], order: str, limit: int) -> list[RecordedEvent]:
     connection = log_connection()
-    end = f"ORDER BY {order} LIMIT {int(limit)}"
-    windows = [f"{_select(connection)} WHERE {' AND '.join(conditions)} {end}" for conditions in parts]
+    windows = [_window(connection, conditions, order, limit) for conditions in parts]
     sql = windows[0]
     if len(windows) > 1:
-        sql = f"{' UNION ALL '.join(f'SELECT * FROM ({each}) AS part' for each in windows)} {end}"
-    if max_bytes is not None:
-        # The limit stays inside: so the database looks at no more rows than it would without.
-        length = _LENGTH[connection.vendor]
-        sql = _SHORT.format(columns=", ".join(COLUMNS), length=length, window=sql, order=order, most=int(max_bytes))
+        united = " UNION ALL ".join(f"SELECT * FROM ({each}) AS part" for each in windows)
+        sql = f"{united} {_end(order, limit)}"
     make = FROM_ROW[connection.vendor]
     with reading_cursor(connection) as cursor:
         cursor.execute(sql, params)
         return [make(row) for row in cursor.fetchall()]
+
+
+def _window(connection: BaseDatabaseWrapper, conditions: list[str], order: str, limit: int) -> str:
+    return f"{_select(connection)} WHERE {' AND '.join(conditions)} {_end(order, limit)}"
+
+
+def _end(order: str, limit: int) -> str:
+    return f"ORDER BY {order} LIMIT {int(limit)}"
 
 
 def _select(connection: BaseDatabaseWrapper) -> str:

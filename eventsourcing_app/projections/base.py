@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
+
 from eventsourcing_app.subscriptions.registry import Definition, registry
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ class Projection:
 
     Handlers run in the transaction that moves the checkpoint, in the order of each stream; they write only to the
     database of the log, and do not append. A subclass without a ``name`` is a base of others. The other attributes are
-    those of ``@subscriber``.
+    those of ``@subscriber``, but for ``batch`` and ``transactional``.
     """
 
     name: ClassVar[str] = ""
@@ -52,6 +54,12 @@ class Projection:
         super().__init_subclass__(**kwargs)
         if not vars(cls).get("name"):
             return
+        for option in ("batch", "transactional"):
+            if hasattr(cls, option):
+                raise ImproperlyConfigured(
+                    f"{place_of(cls)} has {option!r}, which projections do not have: each of their handlers gets one "
+                    "event, in the transaction that moves the checkpoint. See @subscriber."
+                )
         projection = cls()
         handlers: dict[type | str, tuple[Any, ...]] = {}
         for base in cls.__mro__:

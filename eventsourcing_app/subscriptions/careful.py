@@ -55,7 +55,11 @@ def handle_carefully(turn: Turn, events: Sequence[RecordedEvent], reached: int) 
     """Handle events one by one, as far as care is needed and the turn lasts."""
     claimed, begun = turn.claimed, False
     for recorded in events:
-        if recorded.position > claimed.careful_until or (begun and turn.must_end):
+        if recorded.position > claimed.careful_until:
+            # Nothing that matches is left before this one: what needed care may match no more.
+            claimed.checkpoint = max(claimed.checkpoint, claimed.careful_until)
+            return
+        if begun and turn.must_end:
             return
         begun = True
         if turn.waits(recorded):
@@ -74,6 +78,7 @@ def _try(turn: Turn, recorded: RecordedEvent) -> bool:
         turn.is_over = True
         return False
     claimed.attempted, claimed.attempts = position, attempts
+    turn.offered += 1
     reach("work.attempt")
     try:
         if not _deliver(turn, recorded):
@@ -83,7 +88,10 @@ def _try(turn: Turn, recorded: RecordedEvent) -> bool:
         turn.leave_to_newer(newer)
         return False
     except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded, and the event stays
-        return turn.fail(recorded, error, attempts=attempts)
+        if not claim.mine(claimed).filter(checkpoint__gte=position).exists():
+            return turn.fail(recorded, error, attempts=attempts)
+        # It is done, and committed: only the answer was lost, or what was to be called on the commit has failed.
+        turn.note(recorded, error)
     claimed.checkpoint, claimed.attempted, claimed.attempts = position, None, 0
     turn.handled += 1
     return True

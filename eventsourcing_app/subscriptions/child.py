@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.005, 0.8
+_UNSAFE_PAUSE = 30.0
 _TIDY_SECONDS = 60.0
 
 
@@ -56,14 +57,25 @@ def main(token: UUID, at: Any, since: Any, parent: int) -> None:
         while not over():
             try:
                 # What it was at when the database went away: this process is no longer at it, but may have begun.
-                claim.give_up(token)
+                claim.give_up(token, at=worker.at)
+                worker.at = 0
                 _work(worker, over)
-            except (DatabaseError, InterfaceError, LogUnsafe):
+            except LogUnsafe:
+                logger.exception("Nothing can be delivered as long as the log is unsafe; trying again.")
+                worker.begin_anew()
+                _sleep(_UNSAFE_PAUSE, over)
+            except (DatabaseError, InterfaceError):
                 # The server went away or is restarting. Nothing is lost: it goes on from the checkpoints.
                 logger.exception("The database did not answer; trying again.")
-                worker.held = ()
+                worker.begin_anew()
                 log_connection().close()
                 time.sleep(_LONGEST_PAUSE)
+
+
+def _sleep(seconds: float, over: Any) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and not over():
+        time.sleep(_LONGEST_PAUSE)
 
 
 def _work(worker: Worker, over: Any) -> None:

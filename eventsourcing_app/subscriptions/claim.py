@@ -173,13 +173,13 @@ def hold(claimed: Claim) -> bool:
     return mine(claimed).select_for_update(no_key=True).first() is not None
 
 
-def renew(token: UUID, segments: Collection[int]) -> int:
-    """Give a sign of life for what a worker has claimed and is at; return how many of them are still its own."""
+def renew(token: UUID, segments: Collection[int]) -> None:
+    """Give a sign of life for what a worker has claimed and is at."""
     rows = Segment.objects.using(conf.DATABASE).filter(token=token, pk__in=segments)
     with transaction.atomic(using=conf.DATABASE):
         # One whose row is locked is being handled in a transaction, and nobody else can claim it meanwhile.
         free = rows.select_for_update(skip_locked=True, no_key=True).values_list("pk", flat=True)
-        return rows.filter(pk__in=list(free)).update(claimed_until=from_now(conf.LEASE_SECONDS))
+        rows.filter(pk__in=list(free)).update(claimed_until=from_now(conf.LEASE_SECONDS))
 
 
 def give_up(token: UUID, *, at: int | None = None) -> int:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from django.core.exceptions import ImproperlyConfigured
+
 from eventsourcing_app.aggregates.declare import require_plain
 from eventsourcing_app.events import topics
 from eventsourcing_app.events.declare import declaration_of
@@ -72,11 +74,12 @@ def subscriber(
 
 def handles(*what: type | str) -> Callable[[F], F]:
     """Mark the method of a ``Projection`` that is called with events of these classes or topics."""
-    checked_topics(what)
+    if not checked_topics(what):
+        raise ImproperlyConfigured("@handles() names no event: write @handles(EventClass).")
 
     def mark(method: F) -> F:
         require_plain(method)
-        method.__handles__ = what  # type: ignore[attr-defined]
+        method.__handles__ = (*getattr(method, "__handles__", ()), *what)  # type: ignore[attr-defined]
         return method
 
     return mark

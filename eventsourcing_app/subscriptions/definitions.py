@@ -7,13 +7,14 @@ subscription that reacts to more than this code knows is left to the code that k
 from __future__ import annotations
 
 import logging
+import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.log.settled import last_position
+from eventsourcing_app.log.settled import last_position, settled_position
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
     from eventsourcing_app.subscriptions.registry import Definition, Start
 
+_LOOKS, _PAUSE = 20, 0.01
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 
@@ -74,10 +76,23 @@ def declared_rate(definition: Definition) -> str:
 
 
 def position_of(start: Start) -> int:
-    """Return the position after which a subscription begins that starts so."""
+    """Return the position after which a subscription begins that starts so.
+
+    "Now" is after what is committed, and before an append that is open at this moment: nothing of it is missed.
+    """
     if isinstance(start, int):
         return start
-    return last_position() if start == "now" else 0
+    return _now() if start == "now" else 0
+
+
+def _now() -> int:
+    last = last_position()
+    for _ in range(_LOOKS):
+        settled = settled_position()
+        if settled >= last:
+            break
+        time.sleep(_PAUSE)  # one look does not always tell all that is settled
+    return settled
 
 
 def create(definition: Definition, **more: Any) -> bool:

@@ -103,7 +103,8 @@ def _drain(rounds: Rounds, over: Callable[[], bool], relieved: Callable[[], bool
             continue
         if settled >= (last_position() if until is None else until):
             if rounds.is_complete(settled):
-                drained.waiting = waiting(rounds.names, until=settled)
+                drained.waiting = waiting([*rounds.names, *rounds.left_to_others], until=settled)
+                drained.waiting += [f"{name} is left to other code: see its warning." for name in rounds.left_to_others]
                 return drained
         elif relieved is not None and relieved():
             return drained

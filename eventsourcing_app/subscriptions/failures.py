@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
 _MAX_REASON = 250
+_SHORTEST_WAIT = 0.05
+"""Seconds. Without any, a loop that ends when nothing is due would never end."""
 
 
 class WorkerLost(Exception):
@@ -46,17 +48,25 @@ def judge(definition: Definition, error: BaseException, *, attempts: int) -> Ver
     """Decide about an event that has failed for the ``attempts``-th time."""
     most = definition.max_attempts or conf.MAX_ATTEMPTS
     if isinstance(error, RetryLater):
-        dead, wait, attempts = False, max(0.0, error.after), max(0, attempts - 1)
+        dead, wait, attempts = False, max(_SHORTEST_WAIT, error.after), max(0, attempts - 1)
     else:
         # What this code cannot read, other code may: the event waits for it, and does not die of this one.
         used_up = attempts >= most and not isinstance(error, EventUnreadable)
         dead = used_up or isinstance(error, Permanent | CausationTooDeep)
         wait = backoff(attempts)
-    reason = storable(f"{type(error).__name__}: {error}".split("\n", 1)[0], _MAX_REASON)
+    reason = storable(f"{type(error).__name__}: {text_of(error)}".split("\n", 1)[0], _MAX_REASON)
     if isinstance(error, WorkerLost):
-        reason = storable(str(error), _MAX_REASON)
+        reason = storable(text_of(error), _MAX_REASON)
         return Verdict(dead, wait, attempts, reason, reason)
     return Verdict(dead, wait, attempts, reason, storable("".join(traceback.format_exception(error))))
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an error says, also if asking it for its text is an error."""
+    try:
+        return str(error)
+    except Exception as another:  # noqa: BLE001 - whatever a project's exception does
+        return f"(its text cannot be read: {type(another).__name__})"
 
 
 def backoff(attempts: int) -> float:

@@ -24,7 +24,7 @@ ORDER BY s.served_at {nulls}, s.id
 _DUE = """
 SELECT min(CASE WHEN s.token IS NOT NULL THEN s.claimed_until WHEN s.checkpoint < %s THEN s.retry_at END),
     min(CASE WHEN s.token IS NULL THEN s.parked_due_at END), {now}
-FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id WHERE b.status = 'active'
+FROM {segment} s JOIN {subscription} b ON b.name = s.subscription_id WHERE b.status = 'active'{only}
 """
 
 
@@ -53,6 +53,8 @@ class Waiting(NamedTuple):
 
 def look(until: int, *, only: Collection[str] | None = None) -> list[Waiting]:
     """Return what could be claimed now, the longest unserved first; of ``only`` these subscriptions."""
+    if only is not None and not only:
+        return []
     connection = log_connection()
     quote = connection.ops.quote_name
     sql = _LOOK.format(
@@ -61,20 +63,26 @@ def look(until: int, *, only: Collection[str] | None = None) -> list[Waiting]:
         now=now(connection),
         # Those never served come first. PostgreSQL has to be told; SQLite does so by itself.
         nulls="NULLS FIRST" if connection.vendor == "postgresql" else "",
-        only="" if only is None else f" AND s.subscription_id IN ({', '.join(['%s'] * len(only))})",
+        only="" if only is None else _only(only),
     )
     with connection.cursor() as cursor:
         cursor.execute(sql, [until, *(only or ())])
         return [Waiting(*row) for row in cursor.fetchall()]
 
 
-def next_due(until: int) -> float:
-    """Return in how many seconds the next wait is over, of a retry or of a lease; infinity if nothing waits."""
+def next_due(until: int, *, only: Collection[str]) -> float:
+    """Return in how many seconds the next wait of these subscriptions is over, or the next lease; infinity for none."""
+    if not only:
+        return float("inf")
     connection = log_connection()
     quote = connection.ops.quote_name
     tables = {"segment": quote(Segment._meta.db_table), "subscription": quote(Subscription._meta.db_table)}
     with connection.cursor() as cursor:
-        cursor.execute(_DUE.format(now=now(connection), **tables), [until])
+        cursor.execute(_DUE.format(now=now(connection), only=_only(only), **tables), [until, *only])
         *dues, current = [moment_of(each) for each in cursor.fetchone()]
     assert current is not None, "the clock always tells a time"
     return min((max(0.0, (due - current).total_seconds()) for due in dues if due is not None), default=float("inf"))
+
+
+def _only(names: Collection[str]) -> str:
+    return f" AND s.subscription_id IN ({', '.join(['%s'] * len(names))})"

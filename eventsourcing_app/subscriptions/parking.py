@@ -114,11 +114,13 @@ def failed_again(definition: Definition, claimed: Claim, row: ParkedEvent, error
             return
         state = _State.DEAD if verdict.dead else _State.FAILED
         # With other attempts, an operator has given it new ones while the handler ran: those stay.
-        parked_of(claimed.segment).filter(pk=row.pk, attempts=row.attempts).update(
+        failed = parked_of(claimed.segment).filter(pk=row.pk, attempts=row.attempts)
+        still_parked = failed.update(
             state=state, first_failed_at=Coalesce("first_failed_at", Now()), **_failed(verdict)
         )
         claim.mine(claimed).update(attempted_position=None, attempts=0, **_summary(claimed.segment))
-    _tell(claimed.subscription, row.position, verdict)
+    if still_parked:
+        _tell(claimed.subscription, row.position, verdict)
 
 
 def take_out(segment: int, row: ParkedEvent) -> ParkedEvent | None:
@@ -131,9 +133,9 @@ def take_out(segment: int, row: ParkedEvent) -> ParkedEvent | None:
     if following is not None and following.state == _State.BEHIND:
         parked_of(segment).filter(pk=following.pk).update(state=_State.FAILED, retry_at=Now())
         following.state = _State.FAILED
-    Segment.objects.using(conf.DATABASE).filter(pk=segment).update(
-        attempted_position=None, attempts=0, **_summary(segment)
-    )
+    rows = Segment.objects.using(conf.DATABASE).filter(pk=segment)
+    rows.update(**_summary(segment))
+    rows.filter(attempted_position=row.position).update(attempted_position=None, attempts=0)
     return following
 
 

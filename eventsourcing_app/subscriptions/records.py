@@ -41,7 +41,7 @@ class Subscription(models.Model):
     handler = models.CharField(_("handler"), max_length=250, blank=True, default="")
     """Path of the function that was subscribed at run time; empty for what the code declares."""
     options = models.JSONField(_("options"), default=dict)
-    """How it was subscribed at run time."""
+    """How it was subscribed at run time; of a rebuild, which code it is of."""
 
     rate = models.CharField(_("rate"), max_length=40, blank=True, default="")
     burst = models.PositiveIntegerField(_("burst"), null=True)
@@ -82,7 +82,7 @@ class Segment(models.Model):
     in_flight_from = models.PositiveBigIntegerField(_("in flight from"), null=True)
     in_flight_to = models.PositiveBigIntegerField(_("in flight to"), null=True)
     careful_until = models.PositiveBigIntegerField(_("careful until"), default=0)
-    """Below it, after a failure: one event at a time, each attempt committed before it."""
+    """Up to it, after a failure: one event at a time, each attempt committed before it."""
     attempted_position = models.PositiveBigIntegerField(_("attempted position"), null=True)
     """The one event that is being handled in careful mode, or that a halting subscription stopped at."""
     attempts = models.PositiveIntegerField(_("attempts"), default=0)

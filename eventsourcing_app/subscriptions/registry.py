@@ -14,6 +14,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from eventsourcing_app.events import topics
 from eventsourcing_app.events.registry import registry as events
+from eventsourcing_app.log.names import renamed
 from eventsourcing_app.subscriptions.rates import Rate
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ OnFailure = Literal["park", "halt"]
 
 _MAX_NAME = 120
 _MAX_SEGMENTS = 1024
+_MOST, _LAST_POSITION = 2**31 - 1, 2**63 - 1
+"""As much as columns hold."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +77,7 @@ class Definition:
             (not named, f"needs a name of 1 to {_MAX_NAME} printable characters."),
             (not self.handlers, "names no event to react to."),
             (
-                start not in ("beginning", "now") and not _is_whole(start, 0),
+                start not in ("beginning", "now") and not _is_whole(start, 0, _LAST_POSITION),
                 f"starts at {start!r}: it may be 'beginning', 'now' or a position.",
             ),
             (
@@ -89,8 +92,18 @@ class Definition:
                     "on without one another. Give it one segment, or on_failure='park'."
                 ),
             ),
-            (most is not None and not _is_whole(most, 1), f"has max_attempts={most!r}: it is 1 or more."),
-            (not _is_whole(self.batch, 0), f"has batch={self.batch!r}: it is the longest list that its handler takes."),
+            (
+                most is not None and not _is_whole(most, 1, _MOST),
+                f"has max_attempts={most!r}: it is 1 or more, up to {_MOST}.",
+            ),
+            (
+                not _is_whole(self.batch, 0, _MOST),
+                f"has batch={self.batch!r}: it is the longest list that its handler takes, up to {_MOST}.",
+            ),
+            (
+                self.burst is not None and _is_whole(self.burst, _MOST + 1),
+                f"has burst={self.burst!r}: it is {_MOST} at most.",
+            ),
             (self.burst is not None and not self.rate, "has a burst, but no rate."),
         )
 
@@ -107,12 +120,14 @@ class Definition:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Tells this definition from another of the same name: by its events.
+        """Tells this definition from another of the same name: by its events, and by the streams that were renamed.
 
-        If it was made at run time, also by how it is handled, so that workers which run notice a new handler.
+        Code that does not know a stream's older name would take it for another, in another segment. If it was made at
+        run time, also by how it is handled, so that workers which run notice a new handler.
         """
         how = (self.handler, self.transactional, self.on_failure, self.max_attempts, self.batch) if self.handler else ()
-        return sha256("\n".join((self.name, *sorted(self.types), *map(str, how))).encode()).hexdigest()
+        aliases = sorted(" ".join(names) for names in renamed())
+        return sha256("\n".join((self.name, *sorted(self.types), *aliases, *map(str, how))).encode()).hexdigest()
 
     def handlers_of(self, type_: str) -> tuple[Callable[..., Any], ...]:
         """Return what is called for events of this wire name; empty if it does not react to them."""
@@ -133,8 +148,8 @@ class Definition:
         return found
 
 
-def _is_whole(value: object, least: int) -> bool:
-    return type(value) is int and value >= least
+def _is_whole(value: object, least: int, most: int | None = None) -> bool:
+    return type(value) is int and value >= least and (most is None or value <= most)
 
 
 class Registry:

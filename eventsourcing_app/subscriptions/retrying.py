@@ -36,6 +36,10 @@ def retry_parked(turn: Turn) -> None:
             row = _retry(turn, row)
         if turn.is_over:
             return
+    if not begun:
+        with transaction.atomic(using=conf.DATABASE):
+            if claim.hold(turn.claimed):
+                summarize(segment)  # nothing was due: its row must not say so for ever
     turn.forget_parked()
     turn.claimed.parked = parked_of(segment).count()
 

@@ -132,11 +132,14 @@ def give_up(child: _Child) -> None:
 
 
 def _end(children: list[_Child]) -> None:
-    for child in children:
-        child.process.terminate()
     patience = time.monotonic() + conf.HANDLER_SECONDS
+    while any(child.process.is_alive() for child in children) and time.monotonic() < patience:
+        for child in children:
+            # More than once: one that has just begun may not listen yet.
+            child.process.terminate()
+        for child in children:
+            child.process.join(max(0.0, min(1.0, patience - time.monotonic())))
     for child in children:
-        child.process.join(max(0.0, patience - time.monotonic()))
         if child.process.is_alive():
             child.process.kill()
             child.process.join()

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 OPTIONS = ("transactional", "start", "segments", "rate", "burst", "on_failure", "max_attempts", "batch")
 """What is stored of how a subscription was made, besides its events and its handler."""
+_DEFAULTS = (False, "beginning", 1, "", None, "park", None, 0)
+_MAX_PATH = 250
 
 
 def subscribe(
@@ -41,28 +43,34 @@ def subscribe(
     transactional: bool = False,
     reason: str = "",
 ) -> None:
-    """Subscribe a function to events from now on, on every worker; the arguments are those of ``@subscriber``.
+    """Subscribe a function to events, on every worker; the arguments are those of ``@subscriber``.
+
+    It begins with the first event of the log, as those do, unless ``start`` says otherwise.
 
     ``handler`` is a function of a module, or its dotted path. A name that was unsubscribed goes on where it was, if its
     checkpoint was kept; so does one that the code declares, for which nothing but the name is given. The same call
     again changes nothing; with other events, handler or options it replaces them, but the number of segments and the
     checkpoint stay.
 
-    Raises ``ImproperlyConfigured`` for what cannot be, ``OperationRefused`` for a name that is the code's own,
-    ``NoSuchSubscription`` if nothing but an unknown name is given.
+    Raises ``ImproperlyConfigured`` for what cannot be, ``TypeError`` for events or options without a handler,
+    ``OperationRefused`` for a name that is the code's own, ``NoSuchSubscription`` if nothing but an unknown name is
+    given.
     """
     declared = registry.get(name)
-    if declared is not None and (what or handler):
+    given = (transactional, start, segments, rate, burst, on_failure, max_attempts, batch)
+    says_how = bool(what or handler) or given != _DEFAULTS
+    if declared is not None and says_how:
         raise OperationRefused(
-            f"{name!r} is declared by {declared.place}: its events and handler are the code's. Call "
+            f"{name!r} is declared by {declared.place}: its events, handler and options are the code's. Call "
             f"subscribe({name!r}) to go on with it, or choose another name."
         )
     if declared is None and handler is None:
+        if says_how:
+            raise TypeError(f"subscribe({name!r}) was given events or options, but no handler for them.")
         _stored("go_on")(name, reason)
         return
     if declared is None and handler is not None:
         topics = checked_topics(tuple(what) if isinstance(what, (tuple, list)) else (what,))  # type: ignore[arg-type]
-        given = (transactional, start, segments, rate, burst, on_failure, max_attempts, batch)
         names = [each if isinstance(each, str) else events.names_of(each)[0] for each in topics]
         declared = defined(name, path_of(handler), names, dict(zip(OPTIONS, given, strict=True)))
     _stored("start")(declared, reason)
@@ -78,7 +86,7 @@ def unsubscribe(name: str, *, keep_checkpoint: bool = True, reason: str = "") ->
 
 
 def wait_for(position: int, *, subscription: str | Collection[str] | None = None, timeout: float = 5.0) -> None:
-    """Wait until subscriptions have reached a position of the log: those named, or all active projections.
+    """Wait until subscriptions have reached a position of the log: those named, or all active projections of this code.
 
     A subscription has reached it when it has handled, or parked, all that it reacts to at or below it. ``position`` is
     what commands return and ``save()`` leaves on the instance. Not inside the transaction that wrote it: nobody else
@@ -105,7 +113,14 @@ def defined(name: str, path: str, topics: Sequence[str], options: Mapping[str, A
 
 def path_of(handler: Callable[..., object] | str) -> str:
     """Return the dotted path of a function of a module; ``ImproperlyConfigured`` if nobody else could find it."""
-    path = handler if isinstance(handler, str) else f"{handler.__module__}.{handler.__qualname__}"
+    if isinstance(handler, str):
+        path = handler
+    elif hasattr(handler, "__qualname__"):
+        path = f"{handler.__module__}.{handler.__qualname__}"
+    else:
+        raise ImproperlyConfigured(f"{handler!r} has no path by which workers would find it: subscribe a function.")
+    if len(path) > _MAX_PATH:
+        raise ImproperlyConfigured(f"The path of a handler has {_MAX_PATH} characters at most: {path[:60]!r}…")
     try:
         found = import_string(path)
     except ImportError as error:

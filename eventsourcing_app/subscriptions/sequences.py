@@ -1,7 +1,8 @@
 """Sequences: which events must be handled one after the other, and in which segment.
 
 A stream is one sequence. It keeps it when its model gives it another name: the oldest name counts, which never changes.
-A fact that was published without a key has no order, so each is a sequence of its own.
+Facts that were published with one key are one sequence, whatever their topics. A fact without a key has no order, so
+each is a sequence of its own.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Sequences:
 
     def of(self, recorded: RecordedEvent) -> str:
         """Return the sequence of an event: a hash that any process, at any time, finds again."""
-        if recorded.version is None and not recorded.stream_key:
-            return sha256(recorded.event_id.bytes).hexdigest()
+        if recorded.version is None:
+            key = recorded.stream_key.encode()
+            return sha256(b"\0" + key if key else recorded.event_id.bytes).hexdigest()
         stream_type = self._oldest.get(recorded.stream_type, recorded.stream_type)
         return sha256(f"{stream_type}\0{recorded.stream_key}".encode()).hexdigest()
 

@@ -84,7 +84,8 @@ def _is_same(row: Subscription, definition: Definition) -> bool:
 def _replace(row: Subscription, definition: Definition) -> None:
     segments = Segment.objects.using(conf.DATABASE).filter(subscription=row)
     locked = [segment.pk for segment in segments.select_for_update(no_key=True).order_by("pk")]
-    if row.status == Subscription.Status.UNSUBSCRIBED:
+    # One that was halted was so for what it did with another handler, or other events.
+    if row.status in (Subscription.Status.UNSUBSCRIBED, Subscription.Status.HALTED):
         row.status, row.status_reason = Subscription.Status.ACTIVE, ""
     if definition.handler:
         if set(row.types) != definition.types:

@@ -35,6 +35,8 @@ class Turn:
     definition: Definition
     claimed: Claim
     handled: int = 0
+    offered: int = 0
+    """How many events handlers were called with, also of those that failed or were undone."""
     errors: list[Exception] = field(default_factory=list)
     is_over: bool = False
     """Whether the claim has ended: it was given back already, or to another worker."""
@@ -70,6 +72,13 @@ class Turn:
         self.is_over = not kept
         return kept
 
+    def note(self, recorded: RecordedEvent, error: Exception) -> None:
+        """Report an error."""
+        self.errors.append(error)
+        logger.error(
+            "%s failed on event %s (#%d)", self.definition.name, recorded.type, recorded.position, exc_info=error
+        )
+
     def fail(
         self,
         recorded: RecordedEvent,
@@ -83,11 +92,8 @@ class Turn:
 
         ``before`` is the position up to which all is done, but for ``waiting``, which wait behind others.
         """
-        self.errors.append(error)
+        self.note(recorded, error)
         self.stops = True
-        logger.error(
-            "%s failed on event %s (#%d)", self.definition.name, recorded.type, recorded.position, exc_info=error
-        )
         if self.definition.on_failure == "halt":
             if not waiting or self.set_behind(waiting, checkpoint=before or self.claimed.checkpoint):
                 self._stop_at(recorded, error, attempts=attempts, before=before)

@@ -37,7 +37,8 @@ def wait(position: int, subscription: str | Collection[str] | None, timeout: flo
         names = _projections()
     else:
         names = {subscription} if isinstance(subscription, str) else set(subscription)
-    while behind := _behind(position, names):
+    windows = Windows()
+    while behind := _behind(position, names, windows):
         if time.monotonic() >= end:
             raise NotCaughtUp(position, behind)
         time.sleep(min(pause, max(0.0, end - time.monotonic())))
@@ -46,10 +47,11 @@ def wait(position: int, subscription: str | Collection[str] | None, timeout: flo
 
 def _projections() -> set[str]:
     rows = Subscription.objects.using(conf.DATABASE)
-    return set(rows.filter(kind=Subscription.Kind.PROJECTION, status=_ACTIVE).values_list("name", flat=True))
+    active = rows.filter(kind=Subscription.Kind.PROJECTION, status=_ACTIVE).values_list("name", flat=True)
+    return {name for name in active if registry.get(name) is not None}  # what no code declares moves no more
 
 
-def _behind(position: int, names: Collection[str]) -> list[str]:
+def _behind(position: int, names: Collection[str], windows: Windows) -> list[str]:
     """Return who has not reached the position, each with its checkpoint.
 
     Raises ``NotCaughtUp`` if one of them is not active, also if it has been only since the wait began. Status and
@@ -66,10 +68,14 @@ def _behind(position: int, names: Collection[str]) -> list[str]:
     if not behind:
         return []
     settled = settled_position() >= position
-    return [f"{each.name} (at #{each.checkpoint})" for each in behind if not settled or _has_something(each, position)]
+    return [
+        f"{each.name} (at #{each.checkpoint})"
+        for each in behind
+        if not settled or _has_something(each, position, windows)
+    ]
 
 
-def _has_something(segment: _Progress, position: int) -> bool:
+def _has_something(segment: _Progress, position: int, windows: Windows) -> bool:
     """Whether there is anything for a segment up to a position; those for which nothing comes are moved in time."""
     definition = registry.get(segment.name)
     if definition is None or definition.fingerprint != segment.fingerprint:
@@ -77,5 +83,5 @@ def _has_something(segment: _Progress, position: int) -> bool:
     assert segment.number is not None, "it has a checkpoint"
     assert segment.checkpoint is not None, "and it is behind"
     share = Share(segment.number, segment.segments)
-    found = Windows().find(definition, share, segment.checkpoint, until=position, limit=1)
+    found = windows.find(definition, share, segment.checkpoint, until=position, limit=1)
     return bool(found.events) or found.reached < position

@@ -12,7 +12,7 @@ from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from eventsourcing_app.log.read import read_window, types_in_log
+from eventsourcing_app.log.read import read_bounded, types_in_log
 from eventsourcing_app.subscriptions.decoded import Decoded
 from eventsourcing_app.subscriptions.sequences import Sequences, segment_of
 
@@ -132,9 +132,8 @@ class Windows:
             self._kept.move_to_end(key)
             return kept
         types = self._types_of(definition, until)
-        events = read_window(after=checkpoint, until=until, types=types, limit=WINDOW_EVENTS, max_bytes=WINDOW_BYTES)
-        is_whole = len(events) < WINDOW_EVENTS and sum(map(_length, events)) < WINDOW_BYTES
-        found = self._kept[key] = Found(events, until if is_whole else events[-1].position)
+        read = read_bounded(after=checkpoint, until=until, types=types, limit=WINDOW_EVENTS, max_bytes=WINDOW_BYTES)
+        found = self._kept[key] = Found(read.events, until if read.is_whole else read.events[-1].position)
         if len(self._kept) > _KEPT_WINDOWS:
             self._kept.popitem(last=False)
         return found
@@ -165,11 +164,11 @@ class Windows:
 
 def _read_all(after: int, until: int) -> Iterator[RecordedEvent]:
     while True:
-        events = read_window(after=after, until=until, limit=WINDOW_EVENTS, max_bytes=WINDOW_BYTES)
-        yield from events
-        if len(events) < WINDOW_EVENTS and sum(map(_length, events)) < WINDOW_BYTES:
+        read = read_bounded(after=after, until=until, limit=WINDOW_EVENTS, max_bytes=WINDOW_BYTES)
+        yield from read.events
+        if read.is_whole:
             return
-        after = events[-1].position
+        after = read.events[-1].position
 
 
 def _length(recorded: RecordedEvent) -> int:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import transaction
+from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.failpoints import reach
 from eventsourcing_app.subscriptions import claim, pace
 from eventsourcing_app.subscriptions.careful import handle_carefully, look_into_death
-from eventsourcing_app.subscriptions.failures import halt
+from eventsourcing_app.subscriptions.failures import halt, too_many_parked
+from eventsourcing_app.subscriptions.records import Segment
 from eventsourcing_app.subscriptions.retrying import retry_parked
 from eventsourcing_app.subscriptions.turn import Turn
 from eventsourcing_app.subscriptions.windows import Found, Share
@@ -47,7 +49,7 @@ class _Failed(Exception):
     """A handler failed; undoes the batch that it failed in."""
 
     def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
+        super().__init__()
         self.error = error
 
 
@@ -70,6 +72,9 @@ def _work(turn: Turn) -> None:
     if claimed.parked_is_due:
         retry_parked(turn)
         turn.stops = False  # what fails behind must not keep what comes from going on
+        if not turn.is_over and _serves_parked_first(turn):
+            claim.end(claimed)
+            turn.is_over = True
     if not turn.is_over and not claimed.is_due:
         claim.end(claimed)
         turn.is_over = True
@@ -82,10 +87,21 @@ def _work(turn: Turn) -> None:
             return
         if granted < len(found.events):
             found = Found(found.events[:granted], found.events[granted - 1].position)
+    paid_for = turn.offered  # what was parked has taken its own tokens
     _handle(turn, found)
     if granted is not None:
         # A failed attempt has used its token: whoever is protected by the pace was asked all the same.
-        pace.give_back(turn.definition.name, granted - turn.handled - len(turn.errors))
+        pace.give_back(turn.definition.name, granted - (turn.offered - paid_for))
+
+
+def _serves_parked_first(turn: Turn) -> bool:
+    """Whether to leave what comes for later: it would wait behind what is parked, and halt the subscription at once,
+    of which there is too much, but which is being tried again.
+    """
+    if not turn.claimed.parked or not too_many_parked(turn.definition.name):
+        return False
+    due = Segment.objects.using(conf.DATABASE).filter(pk=turn.claimed.segment, parked_due_at__lte=Now())
+    return due.exists()
 
 
 def _find(turn: Turn) -> Found:
@@ -124,25 +140,20 @@ def _handle(turn: Turn, found: Found) -> None:
 
 def _apart(turn: Turn, found: Found) -> None:
     """Handlers run outside any transaction and the checkpoint moves after them: at least once."""
-    claimed, rest = turn.claimed, found.events
-    progress = _Progress(claimed.checkpoint)
+    claimed, progress = turn.claimed, _Progress(turn.claimed.checkpoint)
     newer, whole = None, False
-    while not whole:
-        try:
-            whole = _deliver(turn, rest, progress)
-            break
-        except TooNew as error:
-            newer = error
-            break
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded, and the event stays
-            turn.handled += progress.handled
-            rest = [each for each in rest if each.position > progress.checkpoint]
-            if turn.definition.batch and len(rest) > 1:
-                _be_careful(turn, rest[-1].position)
-                return
-            if not turn.fail(rest[0], error, before=progress.checkpoint, waiting=progress.waiting):
-                return
-            progress, rest = _Progress(claimed.checkpoint), rest[1:]
+    try:
+        whole = _deliver(turn, found.events, progress)
+    except TooNew as error:
+        newer = error
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded, and the event stays
+        turn.handled += progress.handled
+        rest = [each for each in found.events if each.position > progress.checkpoint]
+        if turn.definition.batch and len(rest) > 1:
+            _be_careful(turn, rest[-1].position)  # of a list that fails, it may be any
+        else:
+            turn.fail(rest[0], error, before=progress.checkpoint, waiting=progress.waiting)
+        return
     turn.handled += progress.handled
     reach("work.effect")
     checkpoint = found.reached if whole else progress.checkpoint
@@ -155,7 +166,7 @@ def _apart(turn: Turn, found: Found) -> None:
 
 def _together(turn: Turn, found: Found) -> None:
     """Handlers and checkpoint commit together: each event has its effect exactly once."""
-    claimed, before = turn.claimed, turn.claimed.checkpoint
+    claimed, before, parked = turn.claimed, turn.claimed.checkpoint, turn.claimed.parked
     progress = _Progress(before)
     newer, whole = None, False
     try:
@@ -182,7 +193,7 @@ def _together(turn: Turn, found: Found) -> None:
                 turn.leave_to_newer(newer)
         turn.handled, turn.is_over = progress.handled, True
     except Exception as error:
-        claimed.checkpoint, turn.is_over = before, False
+        claimed.checkpoint, claimed.parked, claimed.why_halted, turn.is_over = before, parked, "", False
         turn.forget_parked()
         done = found.events[0] if not progress.handled else _last_at(found.events, progress.checkpoint)
         if isinstance(error, _Failed):
@@ -227,6 +238,7 @@ def _deliver(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -
         if turn.waits(recorded):
             progress.waiting.append(recorded)
         else:
+            turn.offered += 1
             turn.worker.deliver(turn.definition, recorded)
             progress.handled += 1
         progress.checkpoint = recorded.position
@@ -236,10 +248,14 @@ def _deliver(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -
 def _deliver_list(turn: Turn, events: Sequence[RecordedEvent], progress: _Progress) -> bool:
     if not events:
         return True
-    batch = [each for each in events if not turn.waits(each)]
+    batch: list[RecordedEvent] = []
+    waiting: list[RecordedEvent] = []
+    for each in events:
+        (waiting if turn.waits(each) else batch).append(each)
+    turn.offered += len(batch)
     handled = turn.worker.deliver_list(turn.definition, batch) if batch else 0
     progress.handled += handled
     reached = batch[handled - 1].position if handled < len(batch) else events[-1].position
-    progress.waiting += [each for each in events if each.position <= reached and each not in batch]
+    progress.waiting += [each for each in waiting if each.position <= reached]
     progress.checkpoint = reached
     return handled == len(batch)

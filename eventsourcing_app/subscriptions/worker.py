@@ -57,6 +57,11 @@ class Worker:
     unreadable: dict[int, float] = field(default_factory=dict)
     """Segments that this code is too old for, and until when they are left to others."""
 
+    def begin_anew(self) -> None:
+        """Forget what was read, and that it is at anything: after the database was away it may hold another log."""
+        self.windows, self.held = Windows(), ()
+        self.watched(0)
+
     def begin_turn(self) -> None:
         """Give the next segments so much time, all of them together."""
         self.ends = time.monotonic() + TURN_SECONDS

@@ -28,9 +28,9 @@ def check(facts: Facts) -> list[Violation]:
 
 
 def sequence_of(row: Row) -> str:
-    """What must be handled in order: a stream; a fact without a key stands for itself."""
-    if row.version is None and not row.stream_key:
-        return sha256(UUID(row.event_id).bytes).hexdigest()
+    """What must be handled in order: a stream, or the facts with one key; one without a key stands for itself."""
+    if row.version is None:
+        return sha256(f"\0{row.stream_key}".encode() if row.stream_key else UUID(row.event_id).bytes).hexdigest()
     return sha256(f"{row.stream_type}\0{row.stream_key}".encode()).hexdigest()
 
 

@@ -31,6 +31,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, once: bool, workers: int, **options: Any) -> None:
         if workers < 1:
             raise CommandError("--workers is 1 or more.")
+        if once and workers > 1:
+            raise CommandError("--once works in this process alone: leave out --workers, or --once.")
         with stoppable() as stop:
             if once:
                 self._run_once(stop)

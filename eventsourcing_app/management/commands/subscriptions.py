@@ -79,7 +79,7 @@ class Command(BaseCommand):
             self._table([_HEADER, *map(_row, found)])
         if max_lag is None:
             return
-        active = [each for each in found if each.status in ("active", "halted")]
+        active = [each for each in found if each.status in ("active", "halted") and each.kind != "rebuild"]
         wrong = [each for each in active if each.status == "halted" or each.events > max_lag]
         if wrong:
             raise CommandError("\n".join(map(_told, wrong)))
