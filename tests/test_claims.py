@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 from django.db import IntegrityError
+from django.db.models.functions import Now
 from django.test.utils import override_settings
 
 from eventsourcing_app import RecordedEvent, subscriber
@@ -17,7 +20,7 @@ from eventsourcing_app.models import Segment, StoredEvent
 from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.drain import drain
 from eventsourcing_app.subscriptions.hurry import hurry
-from eventsourcing_app.subscriptions.look import look
+from eventsourcing_app.subscriptions.look import look, next_due
 from eventsourcing_app.subscriptions.registry import registry
 from eventsourcing_app.subscriptions.turn import Turn
 from eventsourcing_app.subscriptions.worker import Worker
@@ -233,3 +236,28 @@ def test_a_projection_that_outlived_its_lease_keeps_its_turn_until_it_commits() 
         may_end.set()
         slow.join()
     assert total("handled") == (1, Decimal(1))
+
+
+def test_the_claim_of_one_that_nobody_serves_keeps_no_idle_worker_awake() -> None:
+    failing(set())
+    wallet(adds=1)
+    deliver()
+    claimed_by_the_dead = {"token": uuid4(), "claimed_until": Now() - timedelta(days=1), "checkpoint": 0}
+    Segment.objects.filter(subscription=NAME).update(**claimed_by_the_dead)
+    until = StoredEvent.objects.latest("position").position
+    assert next_due(until, only=[NAME]) == 0
+    assert next_due(until, only=["t.another"]) == float("inf")
+    assert next_due(until, only=[]) == float("inf")
+
+
+def test_after_the_database_was_away_a_worker_knows_nothing_any_more() -> None:
+    """It may be another server now, that lost the last commits: their positions are drawn anew."""
+    told: list[int] = []
+    worker = Worker(watched=told.append, held=(1, 2), at=7)
+    wallet(adds=1)
+    until = StoredEvent.objects.latest("position").position
+    worker.windows.advance(until, oldest=0)
+    assert worker.windows.covers(0)
+    worker.begin_anew()
+    assert not worker.windows.covers(0)
+    assert (worker.held, told) == ((), [0])

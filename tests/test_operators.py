@@ -371,3 +371,36 @@ def test_the_lag_of_all_is_one_query_however_many_there_are() -> None:
     assert (mine.status, mine.parked, mine.dead, mine.events) == ("active", 2, 1, 2)
     assert (other.segments, other.checkpoint, other.events, other.parked) == (2, 1, last - 1, 0)
     assert mine.seconds >= 0
+
+
+def test_of_which_too_much_was_parked_goes_on_once_its_handler_is_mended() -> None:
+    """What is tried again has its turn before what would only wait behind it, and halt the subscription anew."""
+    fail_at = {2}
+    given = failing(fail_at, max_attempts=1)
+    few = {"DISPATCHER": "none", "RETRY_SECONDS": (600.0, 3600.0), "MAX_PARKED_EVENTS": 30}
+    with override_settings(EVENTSOURCING=few):
+        opened = wallet(adds=29)
+        deliver()
+        opened.add(Decimal(1))
+        opened.save()
+        deliver()
+        assert Subscription.objects.get(name=NAME).status == "halted"
+        for _ in range(5):
+            opened.add(Decimal(1))
+        opened.save()
+        fail_at.clear()
+        retry(NAME, reason=WHY)
+        resume(NAME, reason=WHY)
+        deliver()
+        assert Subscription.objects.get(name=NAME).status == "active"
+    assert given == [2, *range(2, 37)]
+    assert not ParkedEvent.objects.exists()
+
+
+def test_one_that_is_skipped_takes_no_attempt_from_another_that_is_tried_carefully() -> None:
+    failing({2}, max_attempts=9)
+    opened = wallet(adds=1)
+    deliver()
+    Segment.objects.filter(subscription=NAME).update(attempted_position=999, attempts=4)
+    skip(NAME, position_of(opened, 2), reason=WHY)
+    assert (segment(NAME).attempted_position, segment(NAME).attempts) == (999, 4)
