@@ -373,8 +373,9 @@ def test_the_lag_of_all_is_one_query_however_many_there_are() -> None:
     assert mine.seconds >= 0
 
 
-def test_of_which_too_much_was_parked_goes_on_once_its_handler_is_mended() -> None:
+def test_of_which_too_much_was_parked_goes_on_once_its_handler_is_mended(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is tried again has its turn before what would only wait behind it, and halt the subscription anew."""
+    monkeypatch.setattr("eventsourcing_app.subscriptions.worker.TURN_SECONDS", 0.0)  # one event in a turn
     fail_at = {2}
     given = failing(fail_at, max_attempts=1)
     few = {"DISPATCHER": "none", "RETRY_SECONDS": (600.0, 3600.0), "MAX_PARKED_EVENTS": 30}

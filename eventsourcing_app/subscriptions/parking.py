@@ -84,7 +84,14 @@ def set_behind(claimed: Claim, waiting: Sequence[RecordedEvent], *, checkpoint: 
             return False
         _insert(claimed, waiting, sequences)
         _move(claimed, checkpoint)
+        if claimed.why_halted and is_due(claimed.segment):
+            claimed.why_halted = ""  # it is being tried again, and nothing has failed
     return True
+
+
+def is_due(segment: int) -> bool:
+    """Whether a parked event can be tried now."""
+    return parked_of(segment).filter(state=_State.FAILED, retry_at__lte=Now()).exists()
 
 
 def _insert(claimed: Claim, waiting: Sequence[RecordedEvent], sequences: Sequences) -> None:

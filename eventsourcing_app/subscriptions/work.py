@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.db.models.functions import Now
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.failpoints import reach
 from eventsourcing_app.subscriptions import claim, pace
 from eventsourcing_app.subscriptions.careful import handle_carefully, look_into_death
 from eventsourcing_app.subscriptions.failures import halt, too_many_parked
-from eventsourcing_app.subscriptions.records import Segment
+from eventsourcing_app.subscriptions.parking import is_due
 from eventsourcing_app.subscriptions.retrying import retry_parked
 from eventsourcing_app.subscriptions.turn import Turn
 from eventsourcing_app.subscriptions.windows import Found, Share
@@ -95,13 +94,9 @@ def _work(turn: Turn) -> None:
 
 
 def _serves_parked_first(turn: Turn) -> bool:
-    """Whether to leave what comes for later: it would wait behind what is parked, and halt the subscription at once,
-    of which there is too much, but which is being tried again.
-    """
-    if not turn.claimed.parked or not too_many_parked(turn.definition.name):
-        return False
-    due = Segment.objects.using(conf.DATABASE).filter(pk=turn.claimed.segment, parked_due_at__lte=Now())
-    return due.exists()
+    """Whether to leave what comes for later: more than may be parked is, and can be tried now."""
+    parked, name = turn.claimed.parked, turn.definition.name
+    return bool(parked and too_many_parked(name)) and is_due(turn.claimed.segment)
 
 
 def _find(turn: Turn) -> Found:
