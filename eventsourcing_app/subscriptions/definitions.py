@@ -18,7 +18,7 @@ from eventsourcing_app.log.settled import last_position, settled_position
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from django.db.models import QuerySet
 
@@ -41,11 +41,12 @@ def ensure(definitions: Sequence[Definition]) -> dict[str, Definition]:
     ``migrate`` says (see ``release``).
     """
     known = dict(stored().values_list("name", "types"))
+    now = cache(present)  # one for all: it may take its time
     mine = {}
     for definition in definitions:
         types = known.get(definition.name)
         if types is None:
-            create(definition)
+            create(definition, now=now)
         elif missing := sorted(set(types) - definition.types):
             _warn_once(definition.name, ", ".join(missing))
             continue
@@ -82,10 +83,11 @@ def position_of(start: Start) -> int:
     """
     if isinstance(start, int):
         return start
-    return _now() if start == "now" else 0
+    return present() if start == "now" else 0
 
 
-def _now() -> int:
+def present() -> int:
+    """Return the position after everything that is committed, or before the first append that is still open."""
     last = last_position()
     for _ in range(_LOOKS):
         settled = settled_position()
@@ -95,12 +97,12 @@ def _now() -> int:
     return settled
 
 
-def create(definition: Definition, **more: Any) -> bool:
+def create(definition: Definition, *, now: Callable[[], int] = present, **more: Any) -> bool:
     """Store a subscription that the database does not know, with its segments; false if it does.
 
     Several workers may do so at once: the rows of one of them stay.
     """
-    after = position_of(definition.start)
+    after = now() if definition.start == "now" else position_of(definition.start)
     with transaction.atomic(using=conf.DATABASE):
         row, created = stored().get_or_create(
             name=definition.name,

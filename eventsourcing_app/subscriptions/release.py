@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 
-from eventsourcing_app.subscriptions.definitions import create, declared_rate, store, stored
+from eventsourcing_app.subscriptions.definitions import create, declared_rate, present, store, stored
 from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.subscribed import definition_of
 
@@ -20,10 +21,11 @@ if TYPE_CHECKING:
 def define(definitions: Sequence[Definition]) -> None:
     """Store what this code says of its subscriptions. Called after ``migrate``."""
     known = {row.name: row for row in stored()}
+    now = cache(present)
     for definition in definitions:
         row = known.pop(definition.name, None)
         if row is None:
-            create(definition)
+            create(definition, now=now)
             continue
         if row.fingerprint != definition.fingerprint:
             store(definition)
