@@ -12,13 +12,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.test.utils import override_settings
 
-from eventsourcing_app import Projection, RecordedEvent, handles
+from eventsourcing_app import RecordedEvent
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.projections import shadows
 from eventsourcing_app.projections.rebuilding import Wishes, cancel, rebuild, rebuild_in_place
 from eventsourcing_app.projections.replay import shadow_of
 from tests.reactions_sample.scene import count_it, deliver, no_subscriptions, segment, total, wallet
+from tests.reactions_sample.totals import NAME, after_one, counting, table, totals
 from tests.samples.events import MoneyAdded
 from tests.samples.models import OwnerTotal, Wallet
 
@@ -27,42 +28,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAME = "t.totals"
-
 
 @pytest.fixture(autouse=True)
 def own_subscriptions() -> Iterator[None]:
     with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
         yield
-
-
-def counting(*, add: Callable[[MoneyAdded, RecordedEvent], None] | None = None, **attributes: Any) -> type[Projection]:
-    """Declare a projection that counts, with a bug if ``add`` has one."""
-
-    def by_owner(event: MoneyAdded, recorded: RecordedEvent) -> None:
-        count_it(recorded.stream_key, event.amount)
-
-    chosen = add or by_owner
-
-    @handles(MoneyAdded)
-    def added(self: Projection, event: MoneyAdded, recorded: RecordedEvent) -> None:
-        chosen(event, recorded)
-
-    return type("Totals", (Projection,), {"name": NAME, "models": (OwnerTotal,), "added": added, **attributes})
-
-
-def after_one() -> Callable[[], bool]:
-    """Let the rebuild begin, and then stop it."""
-    asked = iter([False])
-    return lambda: next(asked, True)
-
-
-def totals() -> dict[str, tuple[int, Decimal]]:
-    return {row.reference: (row.events, row.total) for row in OwnerTotal.objects.all()}
-
-
-def table() -> str:
-    return OwnerTotal._meta.db_table
 
 
 def catalogue() -> Any:

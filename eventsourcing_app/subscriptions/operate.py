@@ -124,8 +124,6 @@ def reset(name: str, to: Start, *, reason: str) -> None:
     if to not in ("beginning", "now") and type(to) is not int:
         raise OperationRefused(f"{to!r} is nothing to reset to: it may be 'beginning', 'now' or a position.")
     with _operating(name, reason) as row:
-        if row.kind == Subscription.Kind.REBUILD:
-            raise OperationRefused(f"{name} is a rebuild that is under way: cancel it, and begin another.")
         checkpoint = position_of(to)
         if checkpoint < 0 or checkpoint > last_position():
             raise OperationRefused(f"#{checkpoint} is not in the log, which ends at #{last_position()}.")
@@ -193,6 +191,11 @@ def _operating(name: str, reason: str) -> Iterator[Subscription]:
         row = stored().select_for_update(no_key=True).filter(name=name).first()
         if row is None:
             raise NoSuchSubscription(f"There is no subscription {name!r}. manage.py subscriptions list shows them.")
+        if row.kind == Subscription.Kind.REBUILD:
+            raise OperationRefused(
+                f"{name} is a rebuild that is under way: only manage.py rebuild_projection acts on it. It goes on when "
+                "that is run again, and is dropped with --cancel."
+            )
         yield row
 
 
