@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test.utils import override_settings
 
-from eventsourcing_app import RecordedEvent
+from eventsourcing_app import RecordedEvent, unsubscribe
 from eventsourcing_app.exceptions import OperationRefused, RebuildFailed
-from eventsourcing_app.models import ParkedEvent, Subscription
+from eventsourcing_app.models import ParkedEvent, StoredEvent, Subscription
 from eventsourcing_app.projections import rebuilding
-from eventsourcing_app.projections.rebuilding import Wishes, rebuild, rebuild_in_place
+from eventsourcing_app.projections.rebuilding import Wishes, cancel, rebuild, rebuild_in_place
 from eventsourcing_app.projections.swapping import Swapped, swap_in
 from eventsourcing_app.subscriptions import catch_up, operate, pause
 from tests.reactions_sample.scene import (
@@ -197,3 +197,36 @@ def test_an_event_that_fails_in_the_swap_is_told_if_it_is_wanted_so(monkeypatch:
     assert result.swapped
     assert len(result.parked) == 1
     assert ParkedEvent.objects.filter(segment__subscription=NAME).count() == 1
+
+
+def test_code_that_the_live_one_is_not_given_to_does_not_rebuild_it() -> None:
+    opened = served()
+    row = Subscription.objects.get(name=NAME)
+    Subscription.objects.update(types=[*row.types, "samples.of_newer_code"])
+    with pytest.raises(RebuildFailed, match="run migrate, or use the newer code"):
+        rebuild(NAME, Wishes())
+    with pytest.raises(RebuildFailed, match="run migrate, or use the newer code"):
+        rebuild_in_place(NAME)
+    assert total(str(opened.pk))[0] == 99
+
+
+def test_one_that_has_no_checkpoint_any_more_is_neither_rebuilt_nor_reset() -> None:
+    opened = served()
+    unsubscribe(NAME, keep_checkpoint=False, reason="x")
+    with pytest.raises(RebuildFailed, match="subscribe it again"):
+        rebuild(NAME, Wishes())
+    with pytest.raises(RebuildFailed, match="subscribe it again"):
+        rebuild_in_place(NAME)
+    with pytest.raises(OperationRefused, match="subscribe it again"):
+        operate.reset(NAME, "now", reason="x")
+    assert total(str(opened.pk))[0] == 99
+    assert not StoredEvent.objects.filter(type="eventsourcing.subscription_reset").exists()
+
+
+def test_one_that_loses_its_checkpoint_meanwhile_is_not_put_in_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = served()
+    before_the_swap(monkeypatch, lambda: unsubscribe(NAME, keep_checkpoint=False, reason="x"))
+    with pytest.raises(RebuildFailed, match="subscribe it again"):
+        rebuild(NAME, Wishes())
+    assert total(str(opened.pk))[0] == 99
+    assert cancel(NAME)  # which asks for no checkpoint

@@ -22,6 +22,15 @@ def rows_of(name: str) -> Any:
     return Segment.objects.using(conf.DATABASE).filter(subscription=name)
 
 
+def require_checkpoint(name: str) -> None:
+    """Raise ``RebuildFailed`` for a projection that was unsubscribed and has forgotten how far it had come."""
+    if not rows_of(name).exists():
+        raise RebuildFailed(
+            f"{name} was unsubscribed and its checkpoint dropped: nothing would keep it up to date. First subscribe it "
+            "again."
+        )
+
+
 def require_arrived(name: str, until: int) -> None:
     """Raise ``RebuildFailed``, with the reason, if a subscription has not come to a position."""
     behind = rows_of(name).filter(checkpoint__lt=until).order_by("checkpoint").first()

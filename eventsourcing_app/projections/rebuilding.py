@@ -21,7 +21,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.settled import last_position, settled_position
 from eventsourcing_app.projections import shadows
-from eventsourcing_app.projections.arrival import failed_in, require_none_failed, rows_of
+from eventsourcing_app.projections.arrival import failed_in, require_checkpoint, require_none_failed, rows_of
 from eventsourcing_app.projections.base import projection_named
 from eventsourcing_app.projections.builders import build
 from eventsourcing_app.projections.swapping import LETS_GO, Swapped, fill_again, swap_in
@@ -90,6 +90,19 @@ class Target(NamedTuple):
 
 def target_of(name: str) -> Target:
     """Return what is to be built again; raises ``RebuildFailed`` for a projection that cannot be."""
+    target = _declared(name)
+    if name not in ensure([target.live]):
+        raise RebuildFailed(
+            f"{name} is stored with other events than this code reacts to, and what it would build would lack them: "
+            "run migrate, or use the newer code."
+        )
+    require_checkpoint(name)
+    row = stored().get(name=name)
+    return target._replace(definition=replace(target.definition, start=row.started_after, segments=row.segment_count))
+
+
+def _declared(name: str) -> Target:
+    """Return a projection that says which tables are its own, as the code declares it."""
     projection = projection_named(name)
     live = registry.get(name)
     if projection is None or live is None:
@@ -100,18 +113,8 @@ def target_of(name: str) -> Target:
             f"{name} does not say which tables are its own. Write in {live.place}: models = (…), with the models that "
             "it alone writes."
         )
-    ensure([live])
-    row = stored().get(name=name)
     definition = replace(
-        live,
-        name=f"{name}{SUFFIX}",
-        kind="rebuild",
-        start=row.started_after,
-        segments=row.segment_count,
-        rate="",
-        burst=None,
-        on_failure="park",
-        max_attempts=1,
+        live, name=f"{name}{SUFFIX}", kind="rebuild", rate="", burst=None, on_failure="park", max_attempts=1
     )
     return Target(projection, live, definition, shadows.tables_of(projection.models))
 
@@ -143,7 +146,7 @@ def rebuild(name: str, wishes: Wishes) -> Rebuilt:
 
 def cancel(name: str) -> bool:
     """Drop what a rebuild has built so far; false if there was nothing."""
-    target = target_of(name)
+    target = _declared(name)
     with exclusive(f"projection {name}"):
         there = stored().filter(name=target.definition.name).exists()
         _forget(target)

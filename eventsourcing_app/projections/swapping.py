@@ -16,7 +16,13 @@ from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.projections import shadows
-from eventsourcing_app.projections.arrival import failed_in, require_arrived, require_none_failed, rows_of
+from eventsourcing_app.projections.arrival import (
+    failed_in,
+    require_arrived,
+    require_checkpoint,
+    require_none_failed,
+    rows_of,
+)
 from eventsourcing_app.projections.replay import ReplayRefused, refusal, replaying
 from eventsourcing_app.subscriptions.acts import ProjectionRebuilt, record_act
 from eventsourcing_app.subscriptions.definitions import stored
@@ -103,6 +109,7 @@ def _stopped(definition: Definition) -> tuple[Subscription, list[Segment]]:
     Whoever had claimed one of them has lost it.
     """
     row = stored().select_for_update(no_key=True).get(name=definition.name)
+    require_checkpoint(row.name)
     segments = list(rows_of(definition.name).select_for_update(no_key=True).order_by("pk"))
     rows_of(definition.name).update(token=None, claimed_until=None, lost=False)
     return row, segments

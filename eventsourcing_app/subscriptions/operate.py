@@ -128,6 +128,10 @@ def reset(name: str, to: Start, *, reason: str) -> None:
         if checkpoint < 0 or checkpoint > last_position():
             raise OperationRefused(f"#{checkpoint} is not in the log, which ends at #{last_position()}.")
         segments = _locked(name)
+        if not segments:
+            raise OperationRefused(
+                f"{name} was unsubscribed and its checkpoint dropped: there is none to move. First subscribe it again."
+            )
         if row.kind == Subscription.Kind.PROJECTION and any(each.checkpoint > checkpoint for each in segments):
             raise OperationRefused(
                 f"{name} is a projection: it would count again what it has counted. Run manage.py rebuild_projection "
