@@ -137,12 +137,14 @@ def test_the_two_are_compared_and_what_differs_is_told(only: bool) -> None:
         assert rebuild(NAME, Wishes(only_compare=True)).differing == 0
 
 
-def test_what_comes_while_it_compares_is_handled_by_both() -> None:
+def test_what_the_live_one_is_behind_with_is_no_difference() -> None:
     counting()
     opened = wallet(adds=3)
     deliver()
     Wallet.objects.perform(opened.pk, Wallet.add, Decimal(1))  # the live one is behind
     assert rebuild(NAME, Wishes(only_compare=True)).differing == 0
+    assert total(str(opened.pk)) == (3, Decimal(3))  # it is only compared
+    assert rebuild(NAME, Wishes(compare=True)).differing == 0
     assert total(str(opened.pk)) == (4, Decimal(4))
 
 

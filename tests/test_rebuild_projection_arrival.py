@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db.models.functions import Now
 from django.test.utils import override_settings
 
 from eventsourcing_app import RecordedEvent, unsubscribe
 from eventsourcing_app.exceptions import OperationRefused, RebuildFailed
-from eventsourcing_app.models import ParkedEvent, StoredEvent, Subscription
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.projections import rebuilding
 from eventsourcing_app.projections.rebuilding import Wishes, cancel, rebuild, rebuild_in_place
 from eventsourcing_app.projections.swapping import Swapped, swap_in
@@ -230,3 +232,35 @@ def test_one_that_loses_its_checkpoint_meanwhile_is_not_put_in_place(monkeypatch
         rebuild(NAME, Wishes())
     assert total(str(opened.pk))[0] == 99
     assert cancel(NAME)  # which asks for no checkpoint
+
+
+@pytest.mark.parametrize("status", ["paused", "halted"])
+def test_one_that_stands_still_is_compared_as_of_the_same_event_and_goes_on_standing_still(status: str) -> None:
+    counting()
+    opened = wallet()
+    deliver()
+    stop_it(status)
+    Segment.objects.update(retry_at=Now() + timedelta(hours=1))
+    before = segment(NAME).checkpoint
+    Wallet.objects.perform(opened.pk, Wallet.add, Decimal(1))
+    assert rebuild(NAME, Wishes(only_compare=True)).differing == 0
+    assert total(str(opened.pk)) == (3, Decimal(3))
+    assert segment(NAME).checkpoint == before
+    assert Subscription.objects.get(name=NAME).status == status
+
+
+def test_what_fails_only_while_it_is_compared_is_not_parked(monkeypatch: pytest.MonkeyPatch) -> None:
+    counting()
+    opened = wallet()
+    deliver()
+    Wallet.objects.perform(opened.pk, Wallet.add, Decimal(1))
+
+    def failing_where_it_serves(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        if OwnerTotal.objects.filter(events=99).exists():
+            raise ValueError("no stamps left")
+        count_it(recorded.stream_key, event.amount)
+
+    OwnerTotal.objects.update(events=99)
+    counting(add=failing_where_it_serves)
+    assert rebuild(NAME, Wishes(only_compare=True)).differing == 2
+    assert not ParkedEvent.objects.exists()

@@ -5,11 +5,12 @@ What has not arrived there, or failed on the way, raises: the transaction is rol
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
@@ -32,6 +33,8 @@ from eventsourcing_app.subscriptions.parking import parked_of, summarize
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from eventsourcing_app.projections.rebuilding import Target, Wishes
     from eventsourcing_app.subscriptions.registry import Definition
 
@@ -56,7 +59,7 @@ def swap_in(target: Target, wishes: Wishes) -> Swapped:
 
     Raises ``OperationalError`` if the tables were locked for too long, ``RebuildFailed`` if it cannot be put in place.
     """
-    with transaction.atomic(using=conf.DATABASE):
+    with _whole(target):
         _, segments = _stopped(target.live)
         # Not beyond what is settled now, and never less than what the live one has: nobody sees an older state.
         until = max(settled_position(), *(each.checkpoint for each in segments))
@@ -68,7 +71,7 @@ def swap_in(target: Target, wishes: Wishes) -> Swapped:
         if wishes.compare or wishes.only_compare:
             differing, differences = _compared(target, until)
         if not wishes.only_compare:
-            _set_lock_timeout()
+            _prepare_exchange()
             shadows.swap(target.tables)
             _take_over(target)
             record_act(
@@ -81,7 +84,7 @@ def fill_again(target: Target, *, reason: str) -> int:
     """Empty the tables and handle all events again, in one transaction; return the checkpoint."""
     connection = log_connection()
     quote = connection.ops.quote_name
-    with transaction.atomic(using=conf.DATABASE):
+    with _whole(target):
         row, segments = _stopped(target.live)
         until = max(settled_position(), *(each.checkpoint for each in segments))
         with connection.cursor() as cursor:
@@ -101,6 +104,18 @@ def fill_again(target: Target, *, reason: str) -> int:
         _activate(target.live)
         record_act(ProjectionRebuilt(subscription=target.live.name, reason=reason, checkpoint=until, in_place=True))
     return until
+
+
+@contextmanager
+def _whole(target: Target) -> Iterator[None]:
+    """Let the block be one transaction, with its deferred constraints: all of it or nothing."""
+    try:
+        with transaction.atomic(using=conf.DATABASE):
+            yield
+    except IntegrityError as error:
+        raise RebuildFailed(
+            f"What {target.live.name} would be breaks a constraint, so nothing was put in place: {error}"
+        ) from error
 
 
 def _stopped(definition: Definition) -> tuple[Subscription, list[Segment]]:
@@ -137,10 +152,13 @@ def _handle_live(target: Target, row: Subscription, until: int) -> None:
 
 
 def _compared(target: Target, until: int) -> tuple[int, list[shadows.Difference]]:
-    """Compare the two, both as of a position."""
+    """Compare the two, both as of a position; what the live one handled for it is undone."""
     row = stored().get(name=target.live.name)
-    _handle_live(target, row, until)
-    return shadows.differences(target.projection.models)
+    with transaction.atomic(using=conf.DATABASE):
+        _handle_live(target, row, until)
+        found = shadows.differences(target.projection.models)
+        transaction.set_rollback(True, using=conf.DATABASE)
+    return found
 
 
 def _take_over(target: Target) -> None:
@@ -162,8 +180,10 @@ def _activate(definition: Definition) -> None:
     halted.update(status=Subscription.Status.ACTIVE, status_reason="")
 
 
-def _set_lock_timeout() -> None:
+def _prepare_exchange() -> None:
     connection = log_connection()
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
+            # Else a table into which something was written could not be exchanged: its foreign keys wait for a check.
+            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             cursor.execute(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
