@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from decimal import Decimal
 from io import StringIO
@@ -64,27 +65,42 @@ def test_what_serves_is_what_its_events_say_again_under_the_names_that_migration
     OwnerTotal.objects.create(reference="a key of its own")
 
 
+def read_by_another() -> int:
+    """What a reader finds, on a connection of its own: the events of all totals."""
+    reader = connection.copy()
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute(f'SELECT sum(events) FROM "{table()}"')
+            found: int = cursor.fetchone()[0]
+    finally:
+        reader.close()
+    return found
+
+
 def test_until_the_swap_the_old_one_serves_and_goes_on() -> None:
-    seen = []
+    """Read while handlers fill the new one. Before its batches and before the swap, events come to the live one."""
+    counting(segments=4)
+    wallets = [wallet(adds=3) for _ in range(8)]
+    deliver()
+    read: list[tuple[int, int]] = []
+    adds = itertools.count(25)
+    serving = [24]
 
     def watched(event: MoneyAdded, recorded: RecordedEvent) -> None:
         count_it(recorded.stream_key, event.amount)
-        with connection.cursor() as cursor:  # quoted so that no replay takes it for the projection's own
-            cursor.execute("SELECT count(*) FROM samples_live")
-            seen.append(cursor.fetchone()[0])
+        read.append((read_by_another(), serving[-1]))
 
-    counting()
-    wallet(adds=3)
-    deliver()
-    with connection.cursor() as cursor:
-        cursor.execute(f'CREATE TABLE samples_live AS SELECT * FROM "{table()}"')
-    try:
-        counting(add=watched)
-        assert rebuild(NAME, Wishes()).swapped
-        assert seen == [1, 1, 1]
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TABLE samples_live")
+    def go_on(_progress: object) -> None:
+        Wallet.objects.perform(wallets[0].pk, Wallet.add, Decimal(1))
+        serving.append(next(adds))
+        counting(segments=4)
+        deliver()
+
+    counting(add=watched, segments=4)
+    assert rebuild(NAME, Wishes(progress=go_on)).swapped
+    assert all(found == expected for found, expected in read)
+    assert {expected for _, expected in read} >= {25, 26}  # while it was built, and in the swap
+    assert sum(events for events, _ in totals().values()) == serving[-1]
 
 
 def test_it_goes_on_where_it_was_stopped_and_begins_anew_when_the_code_has_changed() -> None:
