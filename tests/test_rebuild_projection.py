@@ -228,6 +228,38 @@ def test_what_would_reach_beyond_the_shadows_ends_the_rebuild(
     assert not ParkedEvent.objects.exists()
 
 
+@pytest.mark.parametrize(("add", "why"), [(_elsewhere, "writes to"), (_definition, "changes tables")])
+def test_what_would_reach_beyond_its_tables_ends_it_in_place_as_well(
+    add: Callable[[MoneyAdded, RecordedEvent], None], why: str
+) -> None:
+    counting()
+    opened = wallet()
+    deliver()
+    counting(add=add)
+    with pytest.raises(RebuildFailed, match=why):
+        rebuild_in_place(NAME, Wishes())
+    assert total(str(opened.pk)) == (3, Decimal(3))
+    counting(add=_unquoted)  # it is the table itself
+    assert rebuild_in_place(NAME, Wishes()).swapped
+
+
+def test_in_place_it_can_be_stopped_and_nothing_has_changed() -> None:
+    counting()
+    opened = wallet()
+    deliver()
+    OwnerTotal.objects.update(events=99)
+    told: list[bool] = []
+
+    def stopping(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        count_it(recorded.stream_key, event.amount)
+        told.append(True)
+
+    counting(add=stopping)
+    assert not rebuild_in_place(NAME, Wishes(stop=lambda: bool(told))).finished
+    assert told
+    assert total(str(opened.pk))[0] == 99
+
+
 def test_what_would_be_lost_with_a_table_is_told_before_anything_is_built() -> None:
     counting()
     wallet()
@@ -237,7 +269,7 @@ def test_what_would_be_lost_with_a_table_is_told_before_anything_is_built() -> N
     try:
         with pytest.raises(RebuildFailed, match=r"the view samples_seen reads it.*--in-place"):
             rebuild(NAME, Wishes())
-        assert rebuild_in_place(NAME).swapped
+        assert rebuild_in_place(NAME, Wishes()).swapped
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP VIEW samples_seen")
@@ -271,10 +303,10 @@ def test_in_place_all_is_handled_again_in_one_transaction_or_nothing_changes() -
 
     counting(add=failing)
     with pytest.raises(RebuildFailed, match="no stamps left"):
-        rebuild_in_place(NAME)
+        rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk))[0] == 99
     counting()
-    rebuild_in_place(NAME, reason="it was wrong")
+    rebuild_in_place(NAME, Wishes(reason="it was wrong"))
     assert total(str(opened.pk)) == (3, Decimal(3))
     act = StoredEvent.objects.get(type="eventsourcing.projection_rebuilt")
     assert (act.data["reason"], act.data["in_place"]) == ("it was wrong", True)

@@ -78,7 +78,7 @@ def failing(event: MoneyAdded, recorded: RecordedEvent) -> None:
 def test_in_place_it_is_filled_whatever_its_status_which_stays(status: str) -> None:
     opened = served()
     stop_it(status)
-    rebuild_in_place(NAME)
+    rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk)) == (3, Decimal(3))
     row = Subscription.objects.get(name=NAME)
     # What halted it is gone.
@@ -88,7 +88,7 @@ def test_in_place_it_is_filled_whatever_its_status_which_stays(status: str) -> N
 def test_in_place_it_is_filled_whatever_its_pace_which_stays() -> None:
     opened = served(adds=5, rate="1/h")
     Subscription.objects.update(tokens=0)
-    rebuild_in_place(NAME)
+    rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk)) == (5, Decimal(5))
     assert Subscription.objects.get(name=NAME).rate == "1/h"
 
@@ -98,7 +98,7 @@ def test_in_place_an_event_that_halts_it_leaves_all_as_it_was() -> None:
     before = segment(NAME).checkpoint
     counting(add=failing, on_failure="halt")
     with pytest.raises(RebuildFailed, match="no stamps left"):
-        rebuild_in_place(NAME)
+        rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk))[0] == 99
     assert segment(NAME).checkpoint == before
     assert Subscription.objects.get(name=NAME).status == "active"
@@ -108,7 +108,7 @@ def test_in_place_an_event_that_this_code_is_too_old_for_leaves_all_as_it_was() 
     opened = served()
     append_raw("samples.money_added", {"amount": "1"}, schema_version=99)
     with pytest.raises(RebuildFailed, match="newer"):
-        rebuild_in_place(NAME)
+        rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk))[0] == 99
 
 
@@ -208,7 +208,7 @@ def test_code_that_the_live_one_is_not_given_to_does_not_rebuild_it() -> None:
     with pytest.raises(RebuildFailed, match="run migrate, or use the newer code"):
         rebuild(NAME, Wishes())
     with pytest.raises(RebuildFailed, match="run migrate, or use the newer code"):
-        rebuild_in_place(NAME)
+        rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk))[0] == 99
 
 
@@ -218,7 +218,7 @@ def test_one_that_has_no_checkpoint_any_more_is_neither_rebuilt_nor_reset() -> N
     with pytest.raises(RebuildFailed, match="subscribe it again"):
         rebuild(NAME, Wishes())
     with pytest.raises(RebuildFailed, match="subscribe it again"):
-        rebuild_in_place(NAME)
+        rebuild_in_place(NAME, Wishes())
     with pytest.raises(OperationRefused, match="subscribe it again"):
         operate.reset(NAME, "now", reason="x")
     assert total(str(opened.pk))[0] == 99

@@ -24,7 +24,7 @@ from eventsourcing_app.projections import shadows
 from eventsourcing_app.projections.arrival import failed_in, require_checkpoint, require_none_failed, rows_of
 from eventsourcing_app.projections.base import projection_named
 from eventsourcing_app.projections.builders import build
-from eventsourcing_app.projections.swapping import LETS_GO, Swapped, fill_again, swap_in
+from eventsourcing_app.projections.swapping import LETS_GO, Stopped, Swapped, fill_again, swap_in
 from eventsourcing_app.subscriptions.definitions import create, ensure, stored
 from eventsourcing_app.subscriptions.records import Subscription
 from eventsourcing_app.subscriptions.registry import Definition, registry
@@ -210,6 +210,8 @@ def _try_to_swap(target: Target, wishes: Wishes) -> Swapped | None:
     for last in (*[False] * (_SWAPS - 1), True):
         try:
             return swap_in(target, wishes)
+        except Stopped:
+            return None
         except OperationalError as error:
             if last or "lock" not in str(error).lower():
                 raise
@@ -219,12 +221,16 @@ def _try_to_swap(target: Target, wishes: Wishes) -> Swapped | None:
     return None
 
 
-def rebuild_in_place(name: str, *, reason: str = "") -> Rebuilt:
+def rebuild_in_place(name: str, wishes: Wishes) -> Rebuilt:
     """Empty a projection's tables and fill them again, in one transaction: for small ones.
 
-    Readers see the old rows until it commits; the live projection waits. Raises ``RebuildFailed`` if an event fails.
+    Readers see the old rows until it commits; the live projection waits. If it is stopped, nothing has changed. Raises
+    ``RebuildFailed`` if an event fails.
     """
     target = target_of(name)
     with exclusive(f"projection {name}"):
-        checkpoint = fill_again(target, reason=reason)
+        try:
+            checkpoint = fill_again(target, wishes)
+        except Stopped:
+            return Rebuilt()
     return Rebuilt(finished=True, swapped=True, checkpoint=checkpoint)

@@ -33,7 +33,7 @@ from eventsourcing_app.subscriptions.parking import parked_of, summarize
 from eventsourcing_app.subscriptions.records import Segment, Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from eventsourcing_app.projections.rebuilding import Target, Wishes
     from eventsourcing_app.subscriptions.registry import Definition
@@ -42,6 +42,10 @@ LETS_GO = datetime(2000, 1, 1, tzinfo=UTC)
 """A lease that is over, whatever the clock says."""
 _LOCK_TIMEOUT = "2s"
 """So long readers may have to wait behind a swap that waits for another reader."""
+
+
+class Stopped(Exception):
+    """It was told to stop before it was through; undoes the transaction."""
 
 
 class Swapped(NamedTuple):
@@ -57,19 +61,21 @@ class Swapped(NamedTuple):
 def swap_in(target: Target, wishes: Wishes) -> Swapped:
     """Handle what is left and put the shadows in place; to ``only_compare`` changes nothing.
 
-    Raises ``OperationalError`` if the tables were locked for too long, ``RebuildFailed`` if it cannot be put in place.
+    Raises ``OperationalError`` if the tables were locked for too long, ``Stopped`` if it was told to stop, and
+    ``RebuildFailed`` if it cannot be put in place: then nothing has changed.
     """
     with _whole(target):
         _, segments = _stopped(target.live)
         # Not beyond what is settled now, and never less than what the live one has: nobody sees an older state.
         until = max(settled_position(), *(each.checkpoint for each in segments))
-        _handle(target, target.definition, until)
+        with replaying(target.live.name, target.tables):
+            _handle(target.definition, until, wishes.stop)
         parked = failed_in(target.definition.name)
         if not wishes.with_parked:
             require_none_failed(target.live.name, parked)
         differing, differences = None, list[shadows.Difference]()
         if wishes.compare or wishes.only_compare:
-            differing, differences = _compared(target, until)
+            differing, differences = _compared(target, until, wishes.stop)
         if not wishes.only_compare:
             _prepare_exchange()
             shadows.swap(target.tables)
@@ -80,8 +86,11 @@ def swap_in(target: Target, wishes: Wishes) -> Swapped:
     return Swapped(until, parked, differing, tuple(differences))
 
 
-def fill_again(target: Target, *, reason: str) -> int:
-    """Empty the tables and handle all events again, in one transaction; return the checkpoint."""
+def fill_again(target: Target, wishes: Wishes) -> int:
+    """Empty the tables and handle all events again, in one transaction; return the checkpoint.
+
+    Raises ``Stopped`` if it was told to stop, ``RebuildFailed`` if it does not come to its end: nothing is changed.
+    """
     connection = log_connection()
     quote = connection.ops.quote_name
     with _whole(target):
@@ -94,7 +103,8 @@ def fill_again(target: Target, *, reason: str) -> int:
             parked_of(segment.pk).delete()
             rows_of(target.live.name).filter(pk=segment.pk).update(checkpoint=row.started_after, **FREED)
             summarize(segment.pk)
-        _handle_live(target, row, until)
+        with replaying(target.live.name, target.tables, in_place=True):
+            _handle_live(target, row, until, wishes.stop)
         failed = failed_in(target.live.name)
         if failed:
             raise RebuildFailed(
@@ -102,7 +112,9 @@ def fill_again(target: Target, *, reason: str) -> int:
                 f"{failed[0]}"
             )
         _activate(target.live)
-        record_act(ProjectionRebuilt(subscription=target.live.name, reason=reason, checkpoint=until, in_place=True))
+        record_act(
+            ProjectionRebuilt(subscription=target.live.name, reason=wishes.reason, checkpoint=until, in_place=True)
+        )
     return until
 
 
@@ -112,6 +124,8 @@ def _whole(target: Target) -> Iterator[None]:
     try:
         with transaction.atomic(using=conf.DATABASE):
             yield
+    except ReplayRefused as error:
+        raise refusal(error) from error
     except IntegrityError as error:
         raise RebuildFailed(
             f"What {target.live.name} would be breaks a constraint, so nothing was put in place: {error}"
@@ -130,32 +144,28 @@ def _stopped(definition: Definition) -> tuple[Subscription, list[Segment]]:
     return row, segments
 
 
-def _handle(target: Target, definition: Definition, until: int) -> None:
-    """Handle what is left in the shadows, within this transaction, up to a position."""
-    try:
-        with replaying(target.live.name, target.tables):
-            drain(definitions=[definition], inside_transaction=True, until=until)
-    except ReplayRefused as error:
-        raise refusal(error) from error
+def _handle(definition: Definition, until: int, stop: Callable[[], bool]) -> None:
+    """Handle what is left, within this transaction, up to a position."""
+    if not drain(definitions=[definition], inside_transaction=True, until=until, stop=stop).finished:
+        raise Stopped
     require_arrived(definition.name, until)
 
 
-def _handle_live(target: Target, row: Subscription, until: int) -> None:
+def _handle_live(target: Target, row: Subscription, until: int, stop: Callable[[], bool]) -> None:
     """Handle what is left in the tables that serve, whatever keeps the live one from it: its status, pace, or wait."""
     live = stored().filter(name=row.name)
     live.update(status=Subscription.Status.ACTIVE, rate="", burst=None)
     rows_of(row.name).update(retry_at=None)
     definition = replace(target.live, rate="", burst=None, on_failure="park", max_attempts=1)
-    drain(definitions=[definition], inside_transaction=True, until=until)
-    require_arrived(row.name, until)
+    _handle(definition, until, stop)
     live.update(status=row.status, rate=row.rate, burst=row.burst)
 
 
-def _compared(target: Target, until: int) -> tuple[int, list[shadows.Difference]]:
+def _compared(target: Target, until: int, stop: Callable[[], bool]) -> tuple[int, list[shadows.Difference]]:
     """Compare the two, both as of a position; what the live one handled for it is undone."""
     row = stored().get(name=target.live.name)
     with transaction.atomic(using=conf.DATABASE):
-        _handle_live(target, row, until)
+        _handle_live(target, row, until, stop)
         found = shadows.differences(target.projection.models)
         transaction.set_rollback(True, using=conf.DATABASE)
     return found
