@@ -54,9 +54,12 @@ def shadow_of(table: str) -> str:
 
 
 @contextmanager
-def replaying(name: str, tables: Sequence[str]) -> Iterator[None]:
-    """Let the block's handlers work on the shadows of these tables, on this thread's connections."""
-    rewrite = _rewriter(name, tuple(tables))
+def replaying(name: str, tables: Sequence[str], *, in_place: bool = False) -> Iterator[None]:
+    """Let the block's handlers work on the shadows of these tables, on this thread's connections.
+
+    With ``in_place`` each table is its own shadow: handlers are only kept from reaching further.
+    """
+    rewrite = _rewriter(name, tuple(tables), in_place=in_place)
 
     def on_log(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         return execute(rewrite(str(sql) if not isinstance(sql, str) else sql), params, many, context)
@@ -71,16 +74,16 @@ def replaying(name: str, tables: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
+def _rewriter(name: str, tables: tuple[str, ...], *, in_place: bool) -> Callable[[str], str]:
     quote = log_connection().ops.quote_name
-    shadows = {quote(table): quote(shadow_of(table)) for table in tables}
-    bare = {table.lower() for table in tables}
+    shadows = {quote(table): quote(table if in_place else shadow_of(table)) for table in tables}
+    unquoted = {table.lower() for table in tables}
     kept = {quote(model._meta.db_table) for model in (Subscription, Segment, ParkedEvent, SettledPosition)}
     allowed = kept | set(shadows.values())
 
     def of_token(match: re.Match[str]) -> str:
         token = match[0]
-        if token.lower() in bare:
+        if token.lower() in unquoted and not in_place:
             raise ReplayRefused(
                 f"{name} names the table {token} without quotes, in SQL of its own: write it with double quotes, as "
                 "Django does, so that a rebuild can put its shadow in its place."
@@ -94,7 +97,7 @@ def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
         if _DEFINES.match(plain):
             raise ReplayRefused(f"{name} changes tables themselves: {sql:.80}")
         for written in _WRITES.findall(plain):
-            if written not in allowed:
+            if written not in allowed and not (in_place and written.lower() in unquoted):
                 raise ReplayRefused(
                     f"{name} writes to {written}, which is not among its `models`: a rebuild would change what serves. "
                     "Add its model to them, or do it in a subscriber."

@@ -52,6 +52,9 @@ def create(connection: BaseDatabaseWrapper, tables: Sequence[str]) -> None:
 def swap(connection: BaseDatabaseWrapper, tables: Sequence[str]) -> None:
     """See ``shadows``."""
     quote = connection.ops.quote_name
+    for table in reversed(tables):
+        # Dropped while rows of another one still point to it, a table would break their key.
+        _run(connection, f"DELETE FROM {quote(table)}")
     for table in tables:
         indexes = _indexes(connection, table)
         _refuse_changed(connection, table, indexes)
