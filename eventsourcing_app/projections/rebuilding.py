@@ -145,7 +145,15 @@ def rebuild(name: str, wishes: Wishes) -> Rebuilt:
 
 
 def cancel(name: str) -> bool:
-    """Drop what a rebuild has built so far; false if there was nothing."""
+    """Drop what a rebuild has built so far; false if there was nothing.
+
+    Raises ``RebuildFailed`` for one whose tables this code does not know any more, and says what to do.
+    """
+    if projection_named(name) is None and stored().filter(name=f"{name}{SUFFIX}").exists():
+        raise RebuildFailed(
+            f"{name} is no projection of this code any more, so its tables are not known. Cancel its rebuild with the "
+            f"code that has it, or drop what is named *{SUFFIX} by hand and delete the subscription {name}{SUFFIX}."
+        )
     target = _declared(name)
     with exclusive(f"projection {name}"):
         there = stored().filter(name=target.definition.name).exists()
