@@ -7,6 +7,7 @@ that are quick are claimed together and given back together; one that is slow, o
 from __future__ import annotations
 
 import logging
+import random
 import time
 import traceback
 from typing import TYPE_CHECKING, Protocol
@@ -151,13 +152,17 @@ class Rounds:
     def _serve(self, busy: Sequence[Waiting], settled: int, count: Count) -> set[str]:
         served: set[str] = set()
         began = time.monotonic()
-        for number, group in enumerate(_groups(busy)):
+        groups, following = list(_groups(busy)), 0
+        for number in range(len(groups)):
             if number and self._overloaded is not None and time.monotonic() - self._asked_at >= _ASK_SECONDS:
                 self._asked_at = time.monotonic()
                 self._overloaded()
             if self._over() or (served and time.monotonic() - began > _LOOK_LASTS):
                 break
-            served |= self._take_turns(group, settled, count)
+            mine = self._take_turns(groups.pop(following), settled, count)
+            served |= mine
+            # Where another worker was first it goes on elsewhere: or they would run after one another all the way.
+            following = 0 if mine or not groups else random.randrange(len(groups))
         return served
 
     def _take_turns(self, group: Sequence[Waiting], settled: int, count: Count) -> set[str]:
