@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from decimal import Decimal
 from io import StringIO
@@ -12,13 +13,14 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.test.utils import override_settings
 
-from eventsourcing_app import Projection, RecordedEvent, handles
+from eventsourcing_app import RecordedEvent
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.projections import shadows
 from eventsourcing_app.projections.rebuilding import Wishes, cancel, rebuild, rebuild_in_place
 from eventsourcing_app.projections.replay import shadow_of
 from tests.reactions_sample.scene import count_it, deliver, no_subscriptions, segment, total, wallet
+from tests.reactions_sample.totals import NAME, after_one, counting, table, totals
 from tests.samples.events import MoneyAdded
 from tests.samples.models import OwnerTotal, Wallet
 
@@ -27,42 +29,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAME = "t.totals"
-
 
 @pytest.fixture(autouse=True)
 def own_subscriptions() -> Iterator[None]:
     with no_subscriptions(), override_settings(EVENTSOURCING={"DISPATCHER": "none"}):
         yield
-
-
-def counting(*, add: Callable[[MoneyAdded, RecordedEvent], None] | None = None, **attributes: Any) -> type[Projection]:
-    """Declare a projection that counts, with a bug if ``add`` has one."""
-
-    def by_owner(event: MoneyAdded, recorded: RecordedEvent) -> None:
-        count_it(recorded.stream_key, event.amount)
-
-    chosen = add or by_owner
-
-    @handles(MoneyAdded)
-    def added(self: Projection, event: MoneyAdded, recorded: RecordedEvent) -> None:
-        chosen(event, recorded)
-
-    return type("Totals", (Projection,), {"name": NAME, "models": (OwnerTotal,), "added": added, **attributes})
-
-
-def after_one() -> Callable[[], bool]:
-    """Let the rebuild begin, and then stop it."""
-    asked = iter([False])
-    return lambda: next(asked, True)
-
-
-def totals() -> dict[str, tuple[int, Decimal]]:
-    return {row.reference: (row.events, row.total) for row in OwnerTotal.objects.all()}
-
-
-def table() -> str:
-    return OwnerTotal._meta.db_table
 
 
 def catalogue() -> Any:
@@ -94,27 +65,42 @@ def test_what_serves_is_what_its_events_say_again_under_the_names_that_migration
     OwnerTotal.objects.create(reference="a key of its own")
 
 
+def read_by_another() -> int:
+    """What a reader finds, on a connection of its own: the events of all totals."""
+    reader = connection.copy()
+    try:
+        with reader.cursor() as cursor:
+            cursor.execute(f'SELECT sum(events) FROM "{table()}"')
+            found: int = cursor.fetchone()[0]
+    finally:
+        reader.close()
+    return found
+
+
 def test_until_the_swap_the_old_one_serves_and_goes_on() -> None:
-    seen = []
+    """Read while handlers fill the new one. Before its batches and before the swap, events come to the live one."""
+    counting(segments=4)
+    wallets = [wallet(adds=3) for _ in range(8)]
+    deliver()
+    read: list[tuple[int, int]] = []
+    adds = itertools.count(25)
+    serving = [24]
 
     def watched(event: MoneyAdded, recorded: RecordedEvent) -> None:
         count_it(recorded.stream_key, event.amount)
-        with connection.cursor() as cursor:  # quoted so that no replay takes it for the projection's own
-            cursor.execute("SELECT count(*) FROM samples_live")
-            seen.append(cursor.fetchone()[0])
+        read.append((read_by_another(), serving[-1]))
 
-    counting()
-    wallet(adds=3)
-    deliver()
-    with connection.cursor() as cursor:
-        cursor.execute(f'CREATE TABLE samples_live AS SELECT * FROM "{table()}"')
-    try:
-        counting(add=watched)
-        assert rebuild(NAME, Wishes()).swapped
-        assert seen == [1, 1, 1]
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DROP TABLE samples_live")
+    def go_on(_progress: object) -> None:
+        Wallet.objects.perform(wallets[0].pk, Wallet.add, Decimal(1))
+        serving.append(next(adds))
+        counting(segments=4)
+        deliver()
+
+    counting(add=watched, segments=4)
+    assert rebuild(NAME, Wishes(progress=go_on)).swapped
+    assert all(found == expected for found, expected in read)
+    assert {expected for _, expected in read} >= {25, 26}  # while it was built, and in the swap
+    assert sum(events for events, _ in totals().values()) == serving[-1]
 
 
 def test_it_goes_on_where_it_was_stopped_and_begins_anew_when_the_code_has_changed() -> None:
@@ -167,12 +153,14 @@ def test_the_two_are_compared_and_what_differs_is_told(only: bool) -> None:
         assert rebuild(NAME, Wishes(only_compare=True)).differing == 0
 
 
-def test_what_comes_while_it_compares_is_handled_by_both() -> None:
+def test_what_the_live_one_is_behind_with_is_no_difference() -> None:
     counting()
     opened = wallet(adds=3)
     deliver()
     Wallet.objects.perform(opened.pk, Wallet.add, Decimal(1))  # the live one is behind
     assert rebuild(NAME, Wishes(only_compare=True)).differing == 0
+    assert total(str(opened.pk)) == (3, Decimal(3))  # it is only compared
+    assert rebuild(NAME, Wishes(compare=True)).differing == 0
     assert total(str(opened.pk)) == (4, Decimal(4))
 
 
@@ -240,6 +228,38 @@ def test_what_would_reach_beyond_the_shadows_ends_the_rebuild(
     assert not ParkedEvent.objects.exists()
 
 
+@pytest.mark.parametrize(("add", "why"), [(_elsewhere, "writes to"), (_definition, "changes tables")])
+def test_what_would_reach_beyond_its_tables_ends_it_in_place_as_well(
+    add: Callable[[MoneyAdded, RecordedEvent], None], why: str
+) -> None:
+    counting()
+    opened = wallet()
+    deliver()
+    counting(add=add)
+    with pytest.raises(RebuildFailed, match=why):
+        rebuild_in_place(NAME, Wishes())
+    assert total(str(opened.pk)) == (3, Decimal(3))
+    counting(add=_unquoted)  # it is the table itself
+    assert rebuild_in_place(NAME, Wishes()).swapped
+
+
+def test_in_place_it_can_be_stopped_and_nothing_has_changed() -> None:
+    counting()
+    opened = wallet()
+    deliver()
+    OwnerTotal.objects.update(events=99)
+    told: list[bool] = []
+
+    def stopping(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        count_it(recorded.stream_key, event.amount)
+        told.append(True)
+
+    counting(add=stopping)
+    assert not rebuild_in_place(NAME, Wishes(stop=lambda: bool(told))).finished
+    assert told
+    assert total(str(opened.pk))[0] == 99
+
+
 def test_what_would_be_lost_with_a_table_is_told_before_anything_is_built() -> None:
     counting()
     wallet()
@@ -249,7 +269,7 @@ def test_what_would_be_lost_with_a_table_is_told_before_anything_is_built() -> N
     try:
         with pytest.raises(RebuildFailed, match=r"the view samples_seen reads it.*--in-place"):
             rebuild(NAME, Wishes())
-        assert rebuild_in_place(NAME).swapped
+        assert rebuild_in_place(NAME, Wishes()).swapped
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP VIEW samples_seen")
@@ -283,10 +303,10 @@ def test_in_place_all_is_handled_again_in_one_transaction_or_nothing_changes() -
 
     counting(add=failing)
     with pytest.raises(RebuildFailed, match="no stamps left"):
-        rebuild_in_place(NAME)
+        rebuild_in_place(NAME, Wishes())
     assert total(str(opened.pk))[0] == 99
     counting()
-    rebuild_in_place(NAME, reason="it was wrong")
+    rebuild_in_place(NAME, Wishes(reason="it was wrong"))
     assert total(str(opened.pk)) == (3, Decimal(3))
     act = StoredEvent.objects.get(type="eventsourcing.projection_rebuilt")
     assert (act.data["reason"], act.data["in_place"]) == ("it was wrong", True)

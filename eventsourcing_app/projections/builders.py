@@ -18,6 +18,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.settled import settled_position
+from eventsourcing_app.projections.arrival import require_arrived
 from eventsourcing_app.projections.child import Setting, main
 from eventsourcing_app.projections.replay import ReplayRefused, refusal, replaying
 from eventsourcing_app.subscriptions import claim
@@ -37,12 +38,18 @@ _SLICE_SECONDS = 2.0
 
 
 def build(target: Target, wishes: Wishes, tell: Callable[[], None]) -> bool:
-    """Handle all that is settled now; false if it was stopped before. Raises ``RebuildFailed``."""
+    """Handle all that is settled now; false if it was stopped before. Raises ``RebuildFailed``, also if it is not
+    there at its end.
+    """
     until = settled_position()  # not what comes meanwhile: then it might never end
     processes = min(wishes.processes, target.definition.segments)
     if processes > 1 and log_connection().vendor == "postgresql":
-        return _build_in_processes(target, processes, until, wishes, tell)
-    return _build_here(target, until, wishes, tell)
+        finished = _build_in_processes(target, processes, until, wishes, tell)
+    else:
+        finished = _build_here(target, until, wishes, tell)
+    if finished:
+        require_arrived(target.definition.name, until)
+    return finished
 
 
 def _build_here(target: Target, until: int, wishes: Wishes, tell: Callable[[], None]) -> bool:

@@ -8,7 +8,7 @@ live projection stands still: whoever reads sees the old tables or the new ones,
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,11 +21,12 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.settled import last_position, settled_position
 from eventsourcing_app.projections import shadows
+from eventsourcing_app.projections.arrival import failed_in, require_checkpoint, require_none_failed, rows_of
 from eventsourcing_app.projections.base import projection_named
 from eventsourcing_app.projections.builders import build
-from eventsourcing_app.projections.swapping import LETS_GO, Swapped, fill_again, swap_in
+from eventsourcing_app.projections.swapping import LETS_GO, Stopped, Swapped, fill_again, swap_in
 from eventsourcing_app.subscriptions.definitions import create, ensure, stored
-from eventsourcing_app.subscriptions.records import ParkedEvent, Segment
+from eventsourcing_app.subscriptions.records import Subscription
 from eventsourcing_app.subscriptions.registry import Definition, registry
 
 if TYPE_CHECKING:
@@ -89,6 +90,19 @@ class Target(NamedTuple):
 
 def target_of(name: str) -> Target:
     """Return what is to be built again; raises ``RebuildFailed`` for a projection that cannot be."""
+    target = _declared(name)
+    if name not in ensure([target.live]):
+        raise RebuildFailed(
+            f"{name} is stored with other events than this code reacts to, and what it would build would lack them: "
+            "run migrate, or use the newer code."
+        )
+    require_checkpoint(name)
+    row = stored().get(name=name)
+    return target._replace(definition=replace(target.definition, start=row.started_after, segments=row.segment_count))
+
+
+def _declared(name: str) -> Target:
+    """Return a projection that says which tables are its own, as the code declares it."""
     projection = projection_named(name)
     live = registry.get(name)
     if projection is None or live is None:
@@ -99,18 +113,8 @@ def target_of(name: str) -> Target:
             f"{name} does not say which tables are its own. Write in {live.place}: models = (…), with the models that "
             "it alone writes."
         )
-    ensure([live])
-    row = stored().get(name=name)
     definition = replace(
-        live,
-        name=f"{name}{SUFFIX}",
-        kind="rebuild",
-        start=row.started_after,
-        segments=row.segment_count,
-        rate="",
-        burst=None,
-        on_failure="park",
-        max_attempts=1,
+        live, name=f"{name}{SUFFIX}", kind="rebuild", rate="", burst=None, on_failure="park", max_attempts=1
     )
     return Target(projection, live, definition, shadows.tables_of(projection.models))
 
@@ -127,13 +131,12 @@ def rebuild(name: str, wishes: Wishes) -> Rebuilt:
         while not wishes.stop():
             if not build(target, wishes, lambda: wishes.progress(progress_of(target))):
                 return result
-            result.parked = _parked(target)
-            if result.parked and not wishes.with_parked:
-                raise RebuildFailed(_told_parked(target, result.parked))
+            if not wishes.with_parked:
+                require_none_failed(name, failed_in(target.definition.name))
             swapped = _try_to_swap(target, wishes)
             if swapped is not None:
                 result.finished, result.swapped = True, not wishes.only_compare
-                result.checkpoint = swapped.checkpoint
+                result.checkpoint, result.parked = swapped.checkpoint, swapped.parked
                 result.differing, result.differences = swapped.differing, swapped.differences
                 if wishes.only_compare:
                     _forget(target)
@@ -142,8 +145,16 @@ def rebuild(name: str, wishes: Wishes) -> Rebuilt:
 
 
 def cancel(name: str) -> bool:
-    """Drop what a rebuild has built so far; false if there was nothing."""
-    target = target_of(name)
+    """Drop what a rebuild has built so far; false if there was nothing.
+
+    Raises ``RebuildFailed`` for one whose tables this code does not know any more, and says what to do.
+    """
+    if projection_named(name) is None and stored().filter(name=f"{name}{SUFFIX}").exists():
+        raise RebuildFailed(
+            f"{name} is no projection of this code any more, so its tables are not known. Cancel its rebuild with the "
+            f"code that has it, or drop what is named *{SUFFIX} by hand and delete the subscription {name}{SUFFIX}."
+        )
+    target = _declared(name)
     with exclusive(f"projection {name}"):
         there = stored().filter(name=target.definition.name).exists()
         _forget(target)
@@ -152,7 +163,7 @@ def cancel(name: str) -> bool:
 
 def progress_of(target: Target) -> Progress:
     """Return how far the rebuild has come: the positions that it has behind it, averaged over its segments."""
-    rows = Segment.objects.using(conf.DATABASE).filter(subscription=target.definition.name)
+    rows = rows_of(target.definition.name)
     start = stored().values_list("started_after", flat=True).get(name=target.definition.name)
     reached = (rows.aggregate(sum=Sum("checkpoint"))["sum"] or 0) // target.definition.segments
     return Progress(max(0, reached - start), max(0, settled_position() - start))
@@ -175,9 +186,11 @@ def _prepare(target: Target, wishes: Wishes) -> None:
         _forget(target)
         before = None
     if before is not None:
-        # Nobody else is at it: whoever has claimed something is dead.
-        rows = Segment.objects.using(conf.DATABASE).filter(subscription=before, token__isnull=False)
-        rows.update(claimed_until=LETS_GO)
+        # Nobody else is at it: whoever has claimed something is dead. What it waited for, or halted at, is tried anew.
+        rows = rows_of(before.name)
+        rows.filter(token__isnull=False).update(claimed_until=LETS_GO)
+        rows.update(retry_at=None)
+        stored().filter(name=before.name).update(status=Subscription.Status.ACTIVE, status_reason="")
         wishes.note("Going on where the last run was.")
         return
     with transaction.atomic(using=conf.DATABASE):
@@ -199,14 +212,14 @@ def _forget(target: Target) -> None:
 
 def _try_to_swap(target: Target, wishes: Wishes) -> Swapped | None:
     """Swap if the rebuild is near enough; ``None`` if it is not, or the tables are in use just now."""
-    rows = Segment.objects.using(conf.DATABASE).filter(subscription=target.definition.name)
+    rows = rows_of(target.definition.name)
     if last_position() - (rows.aggregate(low=Min("checkpoint"))["low"] or 0) > _NEAR:
         return None
     for last in (*[False] * (_SWAPS - 1), True):
         try:
-            return swap_in(
-                target, compare=wishes.compare or wishes.only_compare, keep=wishes.only_compare, reason=wishes.reason
-            )
+            return swap_in(target, wishes)
+        except Stopped:
+            return None
         except OperationalError as error:
             if last or "lock" not in str(error).lower():
                 raise
@@ -216,27 +229,16 @@ def _try_to_swap(target: Target, wishes: Wishes) -> Swapped | None:
     return None
 
 
-def _parked(target: Target) -> list[str]:
-    rows = ParkedEvent.objects.using(conf.DATABASE).filter(segment__subscription=target.definition.name)
-    failed = rows.exclude(state=ParkedEvent.State.BEHIND).order_by("position")
-    return [f"#{row.position} {row.type} ({row.stream_type} {row.stream_key}): {row.reason}" for row in failed]
-
-
-def _told_parked(target: Target, parked: Sequence[str]) -> str:
-    shown = "\n".join(f"  {each}" for each in parked[:10])
-    more = f"\n  … and {len(parked) - 10} more" if len(parked) > 10 else ""
-    return (
-        f"{len(parked)} events failed while {target.live.name} was built again, so it was not put in place:\n{shown}"
-        f"{more}\nMend the handler and run it again, or put it in place as it is with --with-parked: they stay parked."
-    )
-
-
-def rebuild_in_place(name: str, *, reason: str = "") -> Rebuilt:
+def rebuild_in_place(name: str, wishes: Wishes) -> Rebuilt:
     """Empty a projection's tables and fill them again, in one transaction: for small ones.
 
-    Readers see the old rows until it commits; the live projection waits. Raises ``RebuildFailed`` if an event fails.
+    Readers see the old rows until it commits; the live projection waits. If it is stopped, nothing has changed. Raises
+    ``RebuildFailed`` if an event fails.
     """
     target = target_of(name)
     with exclusive(f"projection {name}"):
-        checkpoint = fill_again(target, reason=reason)
+        try:
+            checkpoint = fill_again(target, wishes)
+        except Stopped:
+            return Rebuilt()
     return Rebuilt(finished=True, swapped=True, checkpoint=checkpoint)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import connections
 
 from eventsourcing_app.conf import conf
+from eventsourcing_app.context import reacting
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.connection import log_connection
 from eventsourcing_app.log.records import SettledPosition
@@ -35,6 +36,11 @@ _WRITES = re.compile(
     r"""(?:OR\s+\w+\s+(?:INTO\s+)?)?(?:ONLY\s+)?("(?:[^"]|"")*"|[\w.]+)""",
     re.IGNORECASE,
 )
+# `("name", "name")`: after the table of an INSERT, or after ON CONFLICT, these are columns.
+_COLUMNS = re.compile(r"""\(\s*"(?:[^"]|"")*"(?:\s*,\s*"(?:[^"]|"")*")*\s*\)""")
+_SCHEMAS = frozenset({"public", "main", "temp"})
+_BYPASSES = ("copy", "copy_expert", "copy_from", "copy_to", "executescript", "stream")
+"""What cursors of drivers offer besides ``execute``, which no wrapper sees."""
 _DEFINES = re.compile(r"^\s*(?:CREATE|ALTER|DROP|TRUNCATE|GRANT|REVOKE|CALL|DO)\b", re.IGNORECASE)
 
 
@@ -54,9 +60,12 @@ def shadow_of(table: str) -> str:
 
 
 @contextmanager
-def replaying(name: str, tables: Sequence[str]) -> Iterator[None]:
-    """Let the block's handlers work on the shadows of these tables, on this thread's connections."""
-    rewrite = _rewriter(name, tuple(tables))
+def replaying(name: str, tables: Sequence[str], *, in_place: bool = False) -> Iterator[None]:
+    """Let the block's handlers work on the shadows of these tables, on this thread's connections.
+
+    With ``in_place`` each table is its own shadow: handlers are only kept from reaching further.
+    """
+    rewrite = _rewriter(name, tuple(tables), in_place=in_place)
 
     def on_log(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
         return execute(rewrite(str(sql) if not isinstance(sql, str) else sql), params, many, context)
@@ -68,19 +77,57 @@ def replaying(name: str, tables: Sequence[str]) -> Iterator[None]:
         for alias in connections:
             wrapper = on_log if alias == conf.DATABASE else elsewhere
             stack.enter_context(connections[alias].execute_wrapper(wrapper))
+            stack.enter_context(_without_side_doors(connections[alias], name))
         yield
 
 
-def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
+@contextmanager
+def _without_side_doors(connection: Any, name: str) -> Iterator[None]:
+    """Refuse what writes past the wrapper, and let nothing happen on a commit that a handler has asked for."""
+
+    def refuse(*_arguments: Any, **_options: Any) -> Any:
+        raise ReplayRefused(
+            f"{name} writes past Django's execute(), such as by COPY: a rebuild would change what serves."
+        )
+
+    def guarded(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def make_guarded(cursor: Any) -> Any:
+            made = make(cursor)
+            for bypass in _BYPASSES:
+                setattr(made, bypass, refuse)
+            return made
+
+        return make_guarded
+
+    def on_commit(function: Callable[[], object], robust: bool = False) -> None:
+        if reacting.get() is None:
+            type(connection).on_commit(connection, function, robust)
+
+    own = {
+        "make_cursor": guarded(connection.make_cursor),
+        "make_debug_cursor": guarded(connection.make_debug_cursor),
+        "on_commit": on_commit,
+    }
+    vars(connection).update(own)
+    try:
+        yield
+    finally:
+        for attribute in own:
+            vars(connection).pop(attribute, None)
+
+
+def _rewriter(name: str, tables: tuple[str, ...], *, in_place: bool) -> Callable[[str], str]:
     quote = log_connection().ops.quote_name
-    shadows = {quote(table): quote(shadow_of(table)) for table in tables}
-    bare = {table.lower() for table in tables}
+    shadows = {quote(table): quote(table if in_place else shadow_of(table)) for table in tables}
+    unquoted = {table.lower() for table in tables}
     kept = {quote(model._meta.db_table) for model in (Subscription, Segment, ParkedEvent, SettledPosition)}
     allowed = kept | set(shadows.values())
 
-    def of_token(match: re.Match[str]) -> str:
+    def of_token(match: re.Match[str], columns: Sequence[tuple[int, int]]) -> str:
         token = match[0]
-        if token.lower() in bare:
+        if token in shadows and _is_column(match, columns):
+            return token
+        if token.lower() in unquoted and not in_place:
             raise ReplayRefused(
                 f"{name} names the table {token} without quotes, in SQL of its own: write it with double quotes, as "
                 "Django does, so that a rebuild can put its shadow in its place."
@@ -89,12 +136,13 @@ def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
 
     @lru_cache(maxsize=1024)
     def rewrite(sql: str) -> str:
-        rewritten = _TOKENS.sub(of_token, sql)
+        columns = [found.span() for found in _COLUMNS.finditer(sql)]
+        rewritten = _TOKENS.sub(lambda match: of_token(match, columns), sql)
         plain = _TEXT_OR_COMMENT.sub("''", rewritten)
         if _DEFINES.match(plain):
             raise ReplayRefused(f"{name} changes tables themselves: {sql:.80}")
         for written in _WRITES.findall(plain):
-            if written not in allowed:
+            if written not in allowed and not (in_place and written.lower() in unquoted):
                 raise ReplayRefused(
                     f"{name} writes to {written}, which is not among its `models`: a rebuild would change what serves. "
                     "Add its model to them, or do it in a subscriber."
@@ -102,6 +150,19 @@ def _rewriter(name: str, tables: tuple[str, ...]) -> Callable[[str], str]:
         return rewritten
 
     return rewrite
+
+
+def _is_column(match: re.Match[str], columns: Sequence[tuple[int, int]]) -> bool:
+    """Whether a quoted name that a table has is that of a column here: after a dot, before ``=``, or in a list of them.
+
+    After the name of a schema it is that of the table.
+    """
+    sql, (start, end) = match.string, match.span()
+    before, after = sql[:start].rstrip(), sql[end:].lstrip()
+    if before.endswith("."):
+        qualifier = re.search(r'("(?:[^"]|"")*"|[\w$]+)\s*\.$', before)
+        return qualifier is None or qualifier[1].strip('"').lower() not in _SCHEMAS
+    return after.startswith("=") or any(first < start < last for first, last in columns)
 
 
 def refusal(error: ReplayRefused) -> RebuildFailed:

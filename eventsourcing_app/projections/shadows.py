@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _DIFFERENCES = """
 SELECT {columns}, sum(live), sum(rebuilt) FROM (
-    SELECT {columns}, 1 AS live, 0 AS rebuilt FROM {live} UNION ALL SELECT {columns}, 0, 1 FROM {shadow}
+    SELECT {compared}, 1 AS live, 0 AS rebuilt FROM {live} UNION ALL SELECT {compared}, 0, 1 FROM {shadow}
 ) AS rows GROUP BY {columns} HAVING sum(live) <> sum(rebuilt)
 """
 _EXAMPLES = 10
@@ -83,16 +83,19 @@ def swap(tables: Sequence[str]) -> None:
 def differences(read_models: Sequence[type[Model]]) -> tuple[int, list[Difference]]:
     """Compare tables and shadows: return how many rows differ, and the first of them.
 
-    Keys that the database draws are left out, and times of the clock (``auto_now``): another run gives others.
+    Keys that are drawn are left out (by the database, or by a function such as ``uuid4``), and times of the clock
+    (``auto_now``): another run gives others.
     """
     count = 0
     found: list[Difference] = []
     connection = log_connection()
     quote = connection.ops.quote_name
     for model in read_models:
-        names = [field.column for field in model._meta.concrete_fields if field.column and not _is_drawn(field)]
+        fields = {field.column: field for field in model._meta.concrete_fields if field.column and not _is_drawn(field)}
+        names = list(fields)
         sql = _DIFFERENCES.format(
             columns=", ".join(map(quote, names)),
+            compared=", ".join(_compared(field, quote(column)) for column, field in fields.items()),
             live=quote(model._meta.db_table),
             shadow=quote(shadow_of(model._meta.db_table)),
         )
@@ -107,9 +110,14 @@ def differences(read_models: Sequence[type[Model]]) -> tuple[int, list[Differenc
 
 
 def _is_drawn(field: models.Field[Any, Any]) -> bool:
-    return isinstance(field, models.AutoField | models.BigAutoField | models.SmallAutoField) or bool(
-        getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
-    )
+    by_the_database = isinstance(field, models.AutoField | models.BigAutoField | models.SmallAutoField)
+    by_the_clock = getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False)
+    return by_the_database or bool(by_the_clock) or (field.primary_key and callable(field.default))
+
+
+def _compared(field: models.Field[Any, Any], column: str) -> str:
+    # Values of these types cannot be compared by the database, their texts can.
+    return f"CAST({column} AS text) AS {column}" if field.db_type(log_connection()) in ("json", "xml") else column
 
 
 def _vendor() -> Any:

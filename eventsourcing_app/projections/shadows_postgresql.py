@@ -23,6 +23,10 @@ WHERE contype = 'f' AND confrelid = %(table)s::regclass AND conrelid <> ALL (%(o
 UNION ALL SELECT DISTINCT 'the view ' || r.ev_class::regclass || ' reads it' FROM pg_depend d
 JOIN pg_rewrite r ON r.oid = d.objid WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
     AND d.refobjid = %(table)s::regclass AND r.ev_class <> d.refobjid
+UNION ALL SELECT 'the function ' || d.objid::regprocedure || ' uses it' FROM pg_depend d
+WHERE d.classid = 'pg_proc'::regclass AND (d.refclassid = 'pg_class'::regclass AND d.refobjid = %(table)s::regclass
+    OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
+        SELECT unnest(ARRAY[t.oid, t.typarray]) FROM pg_type t WHERE t.typrelid = %(table)s::regclass))
 UNION ALL SELECT 'the rule ' || rulename || ' is on it' FROM pg_rewrite WHERE ev_class = %(table)s::regclass
 UNION ALL SELECT 'the trigger ' || tgname || ' is on it' FROM pg_trigger
 WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal
@@ -44,9 +48,15 @@ SELECT s.relname, a.attname, d.deptype::text FROM pg_depend d JOIN pg_class s ON
 JOIN pg_attribute a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
 WHERE d.classid = 'pg_class'::regclass AND d.refobjid = %s::regclass AND d.deptype IN ('i', 'a') ORDER BY a.attnum
 """
-_COLUMNS = """
-SELECT attname, format_type(atttypid, atttypmod), attnotnull, attgenerated::text FROM pg_attribute
-WHERE attrelid = %s::regclass AND attnum > 0 AND NOT attisdropped ORDER BY attname
+_COLUMNS = r"""
+SELECT a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attgenerated::text,
+    regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^nextval\(.*', 'a sequence')
+FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+WHERE a.attrelid = %s::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attname
+"""
+_CHECKS = """
+SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = %s::regclass AND contype = 'c'
+ORDER BY conname
 """
 _GRANTS = """
 SELECT 'GRANT ' || a.privilege_type || ' ON {shadow} TO '
@@ -142,7 +152,8 @@ def _refuse_changed(connection: BaseDatabaseWrapper, table: str) -> None:
     columns = [_rows(connection, _COLUMNS, [quote(name)]) for name in (table, shadow_of(table))]
     wanted = {(_for_now(table, each.name), each.kind) for each in _named(connection, table)}
     there = {(each.name, each.kind) for each in _named(connection, shadow_of(table))}
-    if columns[0] != columns[1] or wanted != there:
+    checks = [_rows(connection, _CHECKS, [quote(name)]) for name in (table, shadow_of(table))]
+    if columns[0] != columns[1] or checks[0] != checks[1] or wanted != there:
         raise RebuildFailed(
             f"The table {table} has been changed since its rebuild began: the new one would not be what migrations "
             "have made. Begin anew with --restart."

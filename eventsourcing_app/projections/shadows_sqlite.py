@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
 
 _TABLE = re.compile(r"""^CREATE TABLE\s+(?:"(?:[^"]|"")*"|\S+?)(?=[\s(])""")
+_REFERENCE = re.compile(r"""REFERENCES\s+"(?:[^"]|"")*"\s*""")
 _INDEX = re.compile(r"""^CREATE (UNIQUE )?INDEX\s+("(?:[^"]|"")*"|\S+)\s+ON\s+("(?:[^"]|"")*"|\S+?)(?=[\s(])""")
 
 
@@ -52,6 +53,9 @@ def create(connection: BaseDatabaseWrapper, tables: Sequence[str]) -> None:
 def swap(connection: BaseDatabaseWrapper, tables: Sequence[str]) -> None:
     """See ``shadows``."""
     quote = connection.ops.quote_name
+    for table in reversed(tables):
+        # Dropped while rows of another one still point to it, a table would break their key.
+        _run(connection, f"DELETE FROM {quote(table)}")
     for table in tables:
         indexes = _indexes(connection, table)
         _refuse_changed(connection, table, indexes)
@@ -69,12 +73,23 @@ def _refuse_changed(connection: BaseDatabaseWrapper, table: str, indexes: list[t
         [row[1:] for row in _rows(connection, f"PRAGMA table_info({quote(name)})")]
         for name in (table, shadow_of(table))
     ]
+    # What follows the name: constraints, too.
+    made = [_tail(connection, name) for name in (table, shadow_of(table))]
     wanted = {_for_now(table, name) for name, _ in indexes}
-    if columns[0] != columns[1] or wanted != {name for name, _ in _indexes(connection, shadow_of(table))}:
+    if (
+        columns[0] != columns[1]
+        or made[0] != made[1]
+        or wanted != {name for name, _ in _indexes(connection, shadow_of(table))}
+    ):
         raise RebuildFailed(
             f"The table {table} has been changed since its rebuild began: the new one would not be what migrations "
             "have made. Begin anew with --restart."
         )
+
+
+def _tail(connection: BaseDatabaseWrapper, table: str) -> str:
+    (sql,), *_ = _rows(connection, "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = %s", [table])
+    return _REFERENCE.sub("REFERENCES ", _TABLE.sub("", sql))
 
 
 def _indexes(connection: BaseDatabaseWrapper, table: str) -> list[tuple[str, str]]:

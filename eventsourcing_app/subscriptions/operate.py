@@ -124,12 +124,14 @@ def reset(name: str, to: Start, *, reason: str) -> None:
     if to not in ("beginning", "now") and type(to) is not int:
         raise OperationRefused(f"{to!r} is nothing to reset to: it may be 'beginning', 'now' or a position.")
     with _operating(name, reason) as row:
-        if row.kind == Subscription.Kind.REBUILD:
-            raise OperationRefused(f"{name} is a rebuild that is under way: cancel it, and begin another.")
         checkpoint = position_of(to)
         if checkpoint < 0 or checkpoint > last_position():
             raise OperationRefused(f"#{checkpoint} is not in the log, which ends at #{last_position()}.")
         segments = _locked(name)
+        if not segments:
+            raise OperationRefused(
+                f"{name} was unsubscribed and its checkpoint dropped: there is none to move. First subscribe it again."
+            )
         if row.kind == Subscription.Kind.PROJECTION and any(each.checkpoint > checkpoint for each in segments):
             raise OperationRefused(
                 f"{name} is a projection: it would count again what it has counted. Run manage.py rebuild_projection "
@@ -193,6 +195,11 @@ def _operating(name: str, reason: str) -> Iterator[Subscription]:
         row = stored().select_for_update(no_key=True).filter(name=name).first()
         if row is None:
             raise NoSuchSubscription(f"There is no subscription {name!r}. manage.py subscriptions list shows them.")
+        if row.kind == Subscription.Kind.REBUILD:
+            raise OperationRefused(
+                f"{name} is a rebuild that is under way: only manage.py rebuild_projection acts on it. It goes on when "
+                "that is run again, and is dropped with --cancel."
+            )
         yield row
 
 

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 _TTY_SECONDS, _LINE_SECONDS = 0.5, 30.0
 """How often progress is shown: on a terminal, where it replaces itself, and in a file."""
+_STOPPED = "Stopped. What is built is kept: run it again to go on, or with --cancel to drop it."
+_STOPPED_IN_PLACE = "Stopped. Nothing has changed: run it again to begin anew."
 
 
 class Command(BaseCommand):
@@ -78,11 +80,11 @@ class Command(BaseCommand):
                     there = cancel(name)
                     self.stdout.write(f"{name}: {'dropped' if there else 'there was nothing to drop'}.")
                     return
-                result = rebuild_in_place(name, reason=wishes.reason) if options["in_place"] else rebuild(name, wishes)
+                result = (rebuild_in_place if options["in_place"] else rebuild)(name, wishes)
             except EventSourcingError as error:
                 raise CommandError(str(error)) from error
             if not result.finished:
-                raise stop.error("Stopped. What is built is kept: run it again to go on, or with --cancel to drop it.")
+                raise stop.error(_STOPPED_IN_PLACE if options["in_place"] else _STOPPED)
         self._tell(name, result, as_json)
 
     def _tell(self, name: str, result: Rebuilt, as_json: bool) -> None:
