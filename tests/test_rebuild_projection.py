@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import itertools
 import json
 from decimal import Decimal
@@ -322,13 +323,28 @@ def test_the_command_tells_and_its_exit_code_as_well() -> None:
         call_command("rebuild_projection", NAME, "--check", "--json", stdout=out, stderr=StringIO())
     assert json.loads(out.getvalue())["differing"] == 2
     out = StringIO()
-    call_command("rebuild_projection", NAME, stdout=out, stderr=StringIO())
+    call_command("rebuild_projection", NAME, "--reason", "it drifted", stdout=out, stderr=StringIO())
     assert "built again" in out.getvalue()
     with pytest.raises(CommandError, match="no projection of this code"):
-        call_command("rebuild_projection", "t.unknown")
+        call_command("rebuild_projection", "t.unknown", "--check")
     counting(models=())
     with pytest.raises(CommandError, match="models = "):
-        call_command("rebuild_projection", NAME)
+        call_command("rebuild_projection", NAME, "--check")
+
+
+@pytest.mark.parametrize("how", [[], ["--in-place"]])
+def test_the_log_tells_who_has_rebuilt_it_and_why(how: list[str]) -> None:
+    counting()
+    wallet()
+    deliver()
+    with pytest.raises(CommandError, match="Say why"):
+        call_command("rebuild_projection", NAME, *how, "--reason", " ")
+    call_command("rebuild_projection", NAME, *how, "--reason", "it drifted", "--actor", "user:7", stdout=StringIO())
+    call_command("rebuild_projection", NAME, *how, "--reason", "again", stdout=StringIO())
+    acts = StoredEvent.objects.filter(type="eventsourcing.projection_rebuilt").order_by("position")
+    login = f"shell:{getpass.getuser()}"
+    assert [(act.actor, act.data["reason"]) for act in acts] == [("user:7", "it drifted"), (login, "again")]
+    call_command("rebuild_projection", NAME, "--cancel", stdout=StringIO())
 
 
 def test_a_name_of_a_shadow_is_never_too_long_and_never_that_of_another() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from datetime import timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.db import transaction
 from django.db.models.functions import Now
 from django.test.utils import override_settings
 
@@ -21,6 +24,7 @@ from tests.reactions_sample.scene import (
     append_raw,
     count_it,
     deliver,
+    in_own_connection,
     no_subscriptions,
     segment,
     total,
@@ -264,3 +268,29 @@ def test_what_fails_only_while_it_is_compared_is_not_parked(monkeypatch: pytest.
     counting(add=failing_where_it_serves)
     assert rebuild(NAME, Wishes(only_compare=True)).differing == 2
     assert not ParkedEvent.objects.exists()
+
+
+@pytest.mark.needs_postgres
+def test_an_append_that_stays_open_does_not_keep_it_from_being_put_in_place() -> None:
+    """However many positions it has drawn: they are not settled, and the live one has not got them either."""
+    opened = served()
+    appended, done = threading.Event(), threading.Event()
+
+    def append_and_wait() -> None:
+        with transaction.atomic():
+            wallet(adds=300)
+            appended.set()
+            done.wait(30)
+
+    writer = threading.Thread(target=in_own_connection(append_and_wait))
+    writer.start()
+    try:
+        assert appended.wait(30)
+        end = time.monotonic() + 10
+        assert rebuild(NAME, Wishes(stop=lambda: time.monotonic() > end)).swapped
+    finally:
+        done.set()
+        writer.join()
+    assert total(str(opened.pk)) == (3, Decimal(3))
+    deliver()
+    assert sum(events for events, _ in totals().values()) == 303

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NAME = "reactions.tally_0"
+COMMAND = ("manage.py", "rebuild_projection", "--skip-checks", NAME, "--reason", "it drifted")
 ONLY = {"REACTIONS_SUBSCRIBERS": 0, "REACTIONS_SEGMENTS": 4, "REACTIONS_LEASE": 60}
 
 
@@ -35,7 +36,7 @@ def children(child_env: dict[str, str], tmp_path: Path) -> Iterator[Children]:
 
 def rebuild(children: Children, *arguments: str, **env: object) -> int:
     """Run the command to its end, and return its exit code."""
-    return children.start("manage.py", "rebuild_projection", "--skip-checks", NAME, *arguments, **ONLY, **env).wait(60)
+    return children.start(*COMMAND, *arguments, **ONLY, **env).wait(60)
 
 
 def drifted(children: Children) -> list[Opened]:
@@ -70,9 +71,7 @@ def test_killed_in_the_middle_it_goes_on_until_it_is_what_its_events_say(childre
 def test_beside_writers_and_workers_nothing_is_counted_twice_or_left_out(children: Children) -> None:
     opened = drifted(children)
     worker = children.manage("run_subscriptions", **ONLY)
-    running = children.start(
-        "manage.py", "rebuild_projection", "--skip-checks", NAME, "--processes", "2", **ONLY, REACTIONS_SECONDS=0
-    )
+    running = children.start(*COMMAND, "--processes", "2", **ONLY, REACTIONS_SECONDS=0)
     adds = 30
     while running.poll() is None and adds < 50:
         for each in opened:
@@ -127,7 +126,7 @@ def test_it_does_not_make_readers_wait_for_a_reader(children: Children) -> None:
     opened = drifted(children)
     with transaction.atomic():
         assert OwnerTotal.objects.count() == len(opened)  # reads, and keeps the table until the end of the block
-        running = children.start("manage.py", "rebuild_projection", "--skip-checks", NAME, **ONLY)
+        running = children.start(*COMMAND, **ONLY)
         for _ in range(2):
             until(swaps_that_wait, what="the swap waits for the reader")
             assert read_anew(f'SELECT count(*) FROM "{OwnerTotal._meta.db_table}"') == len(opened)

@@ -19,7 +19,7 @@ from eventsourcing_app.aggregates.past.applycode import fingerprint_of_functions
 from eventsourcing_app.aggregates.rebuild.exclusion import exclusive
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
-from eventsourcing_app.log.settled import last_position, settled_position
+from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.projections import shadows
 from eventsourcing_app.projections.arrival import failed_in, require_checkpoint, require_none_failed, rows_of
 from eventsourcing_app.projections.base import projection_named
@@ -37,6 +37,8 @@ _NEAR = 200
 """So few positions may be left for the swap to handle while the live projection stands still."""
 _SWAPS, _PAUSE = 60, 0.5
 """How often a swap is tried that could not get its locks, and the seconds in between."""
+_ROUND_PAUSE = 0.05
+"""Between two rounds, in seconds; the shorter, the less has come when the next one begins."""
 
 
 class Progress(NamedTuple):
@@ -141,6 +143,7 @@ def rebuild(name: str, wishes: Wishes) -> Rebuilt:
                 if wishes.only_compare:
                     _forget(target)
                 return result
+            time.sleep(_ROUND_PAUSE)
         return result
 
 
@@ -213,7 +216,7 @@ def _forget(target: Target) -> None:
 def _try_to_swap(target: Target, wishes: Wishes) -> Swapped | None:
     """Swap if the rebuild is near enough; ``None`` if it is not, or the tables are in use just now."""
     rows = rows_of(target.definition.name)
-    if last_position() - (rows.aggregate(low=Min("checkpoint"))["low"] or 0) > _NEAR:
+    if settled_position() - (rows.aggregate(low=Min("checkpoint"))["low"] or 0) > _NEAR:
         return None
     for last in (*[False] * (_SWAPS - 1), True):
         try:

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsourcing_app.context import context
 from eventsourcing_app.exceptions import EventSourcingError
+from eventsourcing_app.management.actors import actor_or_login, add_actor
 from eventsourcing_app.management.stopping import stoppable
 from eventsourcing_app.projections.rebuilding import Progress, Rebuilt, Wishes, cancel, rebuild, rebuild_in_place
 
@@ -54,16 +56,21 @@ class Command(BaseCommand):
             metavar="N",
             help="Worker processes, no more than the projection has segments. Default: one a processor.",
         )
-        parser.add_argument("--reason", default="", help="Why; it is kept in the log.")
+        parser.add_argument(
+            "--reason", default="", help="Why; it is kept in the log. Needed unless --check or --cancel is given."
+        )
+        add_actor(parser)
         parser.add_argument("--json", action="store_true", dest="as_json", help="Print one JSON object at the end.")
         parser.add_argument("--no-progress", action="store_false", dest="progress", help="Show no progress on stderr.")
 
     def handle(self, *, name: str, processes: int | None, as_json: bool, **options: Any) -> None:
         if processes is not None and processes < 1:
             raise CommandError("--processes is 1 or more.")
+        if not (options["reason"].strip() or options["check"] or options["cancel"]):
+            raise CommandError("Say why, with --reason: it is kept in the log.")
         shown = options["progress"] and options["verbosity"] > 0
         self._name, self._last, self._began = name, 0.0, time.monotonic()
-        with stoppable() as stop:
+        with stoppable() as stop, context(actor=actor_or_login(options["actor"])):
             wishes = Wishes(
                 processes=processes or os.cpu_count() or 1,
                 restart=options["restart"],

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -13,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.exceptions import EventSourcingError
+from eventsourcing_app.management.actors import actor_or_login, add_actor
 from eventsourcing_app.management.stopping import stoppable
 from eventsourcing_app.subscriptions import operate
 from eventsourcing_app.subscriptions.definitions import stored
@@ -54,7 +53,7 @@ class Command(BaseCommand):
             each.add_argument("name", help="The subscription.")
             _ARGUMENTS.get(act, lambda _parser: None)(each)
             each.add_argument("--reason", required=True, help="Why; it is kept in the log.")
-            each.add_argument("--actor", help="Who acts; it is kept in the log. Default: shell:<login name>.")
+            add_actor(each)
 
     def handle(self, *, act: str, **options: Any) -> None:
         if act == "list":
@@ -62,7 +61,7 @@ class Command(BaseCommand):
         elif act == "parked":
             self._parked(options["name"], options["as_json"])
         else:
-            with context(actor=options["actor"] or f"shell:{_login_name()}"):
+            with context(actor=actor_or_login(options["actor"])):
                 try:
                     said = _act(act, **options)
                 except (EventSourcingError, ImproperlyConfigured) as error:
@@ -122,13 +121,6 @@ _ACTS = {
     "subscribe": "Let it go on that was unsubscribed.",
     "unsubscribe": "Stop it until it is subscribed again.",
 }
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have a number only
-        return str(os.getuid())
 
 
 def _position(parser: ArgumentParser) -> None:
