@@ -30,6 +30,7 @@ from eventsourcing_app.api import EventSourcedViewSet, StoredEventViewSet
 from eventsourcing_app.api.commands import serializer_for
 from eventsourcing_app.exceptions import ConcurrencyError, KeyInFlight
 from eventsourcing_app.models import StoredEvent
+from tests.api_client import PROBLEM, client_of, problem_of, user_with
 from tests.samples.ended import Visit
 from tests.samples.models import Book, Counter, Wallet
 
@@ -72,16 +73,6 @@ urlpatterns = [path("api/", include(router.urls))]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
-PROBLEM = "application/problem+json"
-
-
-def user_with(*permissions: str, name: str = "teller") -> User:
-    user = User.objects.create_user(name)
-    for permission in permissions:
-        app_label, codename = permission.split(".")
-        user.user_permissions.add(Permission.objects.get(content_type__app_label=app_label, codename=codename))
-    return user
-
 
 TELLER = ("samples.view_wallet", "samples.add_wallet", "samples.change_wallet")
 AUDITOR = ("samples.view_wallet", "eventsourcing_app.view_storedevent")
@@ -102,12 +93,6 @@ def root() -> APIClient:
     return client_of(User.objects.create_superuser("root"))
 
 
-def client_of(user: User) -> APIClient:
-    client = APIClient()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def wallet() -> Wallet:
     wallet = Wallet()
@@ -115,16 +100,6 @@ def wallet() -> Wallet:
     wallet.add(Decimal(50))
     wallet.save()
     return wallet
-
-
-def problem_of(response: Any, status: int, code: str) -> dict[str, Any]:
-    assert response.status_code == status, response.content
-    assert response.headers["Content-Type"] == PROBLEM
-    body: dict[str, Any] = json.loads(response.content)
-    assert body["status"] == status
-    assert body["code"] == code
-    assert {"type", "title", "detail", "instance", "correlation_id"} <= set(body)
-    return body
 
 
 def pointers(body: dict[str, Any]) -> list[str]:

@@ -11,21 +11,24 @@ from django.db import DataError, IntegrityError, transaction
 from django.http import Http404
 from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
-from rest_framework import mixins, serializers, status
+from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
-from eventsourcing_app.access.visibility import VIEW_EVENTS, visible_trail
+from eventsourcing_app.access.visibility import VIEW_EVENTS
 from eventsourcing_app.aggregates.dispatch import commands_of
-from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.commands import serializer_for
-from eventsourcing_app.api.pagination import KeysetPagination, VersionPagination
+from eventsourcing_app.api.conditional import Expected, etag_of
+from eventsourcing_app.api.pagination import KeysetPagination
+from eventsourcing_app.api.past import is_asked_for
 from eventsourcing_app.api.permissions import CommandPermission
 from eventsourcing_app.api.problems import StateRefused
+from eventsourcing_app.api.reading import StateViews, tell_positions
 from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
+from eventsourcing_app.exceptions import CommandRejected
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -39,28 +42,37 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+_TAKEN = {"events": "the trail", "diff": "the differences"}
+_OF_THE_PAST = frozenset(_TAKEN)
 
-class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+
+class EventSourcedViewSet(StateViews):
     """The state of an event-sourced model, its commands and its trail::
 
         class AccountViewSet(EventSourcedViewSet):
             model = Account
 
-    - ``GET /`` and ``GET /{id}/``: the state, with ``version``, which is the ``ETag`` as well.
+    - ``GET /`` and ``GET /{id}/``: the state, with its ``version``, which is the ``ETag`` as well, and its
+      ``position``. ``?version=`` or ``?when=``: the state as it was. ``If-None-Match`` answers 304.
     - ``POST /``: the creating command. ``POST /{id}/{command}/``: each other command. The body holds the command's
       arguments, checked against its signature; the answer holds the events written, the new state, its ``version`` and
-      the ``position`` in the log. With an ``Idempotency-Key`` a request can be repeated safely.
-    - ``GET /{id}/events/``: the trail, oldest first.
+      the ``position`` in the log. With an ``Idempotency-Key`` a request can be repeated safely; with ``If-Match`` it is
+      refused (412) if the object has another version than the client has seen.
+    - ``GET /{id}/events/``: the trail, oldest first, each event with the fields that it changed.
+    - ``GET /{id}/diff/?since=3&until=7``: the fields that differ between two versions, or moments.
 
     Permissions are Django's: ``view_<model>`` for everything; for a command also ``<command>_<model>`` if the model
-    declares it in ``Meta.permissions``, otherwise ``add_<model>`` (creating) or ``change_<model>``; for the trail also
-    ``eventsourcing_app.view_storedevent``. Override ``permission_for`` to decide otherwise, and ``get_queryset`` to
-    show a user some objects only: what is not in it does not exist (404), for commands and trail as well.
+    declares it in ``Meta.permissions``, otherwise ``add_<model>`` (creating) or ``change_<model>``; for the trail,
+    states of the past and differences also ``eventsourcing_app.view_storedevent``. Override ``permission_for`` to
+    decide otherwise, and ``get_queryset`` to show a user some objects only: what is not in it does not exist (404), for
+    commands and trail as well.
     """
 
     model: ClassVar[type[EventSourcedModel]]
     commands: ClassVar[Collection[str] | None] = None
     """Names of the commands to offer; all of them by default."""
+    if_match_required: ClassVar[bool] = False
+    """Whether a command on an object needs ``If-Match`` (428 without it)."""
     permission_classes = (CommandPermission,)
     pagination_class: Any = KeysetPagination
     http_method_names = ("get", "post", "head", "options")
@@ -88,10 +100,10 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
                     f"{cls.__name__}: {cls.model.__name__} has several creating commands, and POST runs one. Name the "
                     "commands to offer, with one of them, in `commands`."
                 )
-            if name == "events":
+            if name in _TAKEN:
                 raise ImproperlyConfigured(
-                    f"{cls.__name__}: the address of the command 'events' is that of the trail. Rename the command, or "
-                    "leave it out of `commands`."
+                    f"{cls.__name__}: the address of the command {name!r} is that of {_TAKEN[name]}. Rename the "
+                    "command, or leave it out of `commands`."
                 )
             cls._offered[method] = declared[name], serializer_for(cls.model, declared[name])
             if method not in vars(cls):
@@ -117,7 +129,7 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
         required = [f"{options.app_label}.view_{options.model_name}"]
         if (command := self._command()) is not None:
             required.append(self.permission_for(command))
-        elif self.action == "events":
+        elif self.action in _OF_THE_PAST or is_asked_for(self.request.query_params):
             required.append(VIEW_EVENTS)
         return required
 
@@ -136,27 +148,6 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
             raise Http404
         return super().get_object()
 
-    @property
-    def paginator(self) -> Any:
-        if self.action == "events":
-            if not isinstance(getattr(self, "_paginator", None), VersionPagination):
-                self._paginator = VersionPagination()
-            return self._paginator
-        return super().paginator
-
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The state of one object."""
-        instance = self.get_object()
-        return Response(self.get_serializer(instance).data, headers={"ETag": f'"{instance.version}"'})
-
-    @action(detail=True, methods=["get"])
-    def events(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The stored events of one object, oldest first."""
-        events = visible_trail(request.user, self.get_object())
-        page = self.paginator.paginate_queryset(events, request, view=self)
-        answer: Response = self.paginator.get_paginated_response(StoredEventSerializer(page, many=True).data)
-        return answer
-
     # Commands
 
     def run(self, request: Request, command: Command) -> Response:
@@ -167,14 +158,21 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
         manager = self.model.objects
         runner: Any = manager if key is None else manager.once(key)
         function = getattr(self.model, command.name)
+        expected = Expected(request, required=self.if_match_required and not command.creates)
         # One transaction, so that state and events are those of this command, whoever comes next.
         with context(), _state_accepted(self.model), transaction.atomic(using=conf.DATABASE):
             if command.creates:
                 receipt = runner.perform_new(function, **serializer.validated_data)
             else:
-                receipt = runner.perform(
-                    self._target(repeatable=key is not None), function, **serializer.validated_data
-                )
+                pk = self._target(repeatable=key is not None)
+                try:
+                    receipt = runner.perform(pk, function, **serializer.validated_data)
+                except CommandRejected:
+                    # To whoever expected another state, that is the answer: the refusal is about this one.
+                    expected.check(self.model.objects.get(pk=pk).version)
+                    raise
+                if not receipt.replayed:
+                    expected.check(receipt.version - receipt.count)
             body = self._outcome(receipt)
         code = status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK
         return Response(body, status=code, headers=self._headers(command, receipt))
@@ -200,16 +198,16 @@ class EventSourcedViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiV
         state = None if receipt.replayed else rows.filter(pk=receipt.pk).first()
         if state is None:  # a repetition, or an end that leaves no row
             state = self.model.objects.at(receipt.pk, version=receipt.version)
-        shown = (self.serializer_class or state_serializer(self.model))(state, context=self.get_serializer_context())
+        tell_positions([state])
         return {
             "events": StoredEventSerializer(written, many=True).data,
-            "state": shown.data,
+            "state": self.state_of(state).data,
             "version": receipt.version,
             "position": receipt.position,
         }
 
     def _headers(self, command: Command, receipt: Receipt) -> dict[str, str]:
-        headers = {"ETag": f'"{receipt.version}"'}
+        headers = {"ETag": etag_of(receipt.version)}
         if receipt.replayed:
             headers["Idempotency-Replayed"] = "true"
         if command.creates:

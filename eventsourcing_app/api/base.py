@@ -40,8 +40,7 @@ class ApiViewSet(_GenericViewSet):
 
     def _check_parameters(self, request: Request) -> None:
         known = set(self._parameters_of_pages())
-        if self.action == "list":
-            known |= set(self.query_parameters)
+        known |= set(self.parameters_of(self.action or ""))
         if self.settings.URL_FORMAT_OVERRIDE:
             known.add(self.settings.URL_FORMAT_OVERRIDE)
         for name, values in request.query_params.lists():
@@ -50,6 +49,10 @@ class ApiViewSet(_GenericViewSet):
                 raise InvalidParameter(name, detail, "unknown")
             if len(values) > 1 and name not in self.repeatable_parameters:
                 raise InvalidParameter(name, _("It may be given once only."), "repeated")
+
+    def parameters_of(self, action: str) -> Collection[str]:
+        """Return the query parameters that an action understands, besides those of pages."""
+        return self.query_parameters if action == "list" else ()
 
     def _parameters_of_pages(self) -> Collection[str]:
         if not getattr(self, "detail", False) or self.action == "events":

@@ -135,7 +135,7 @@ def _of_rest_framework(error: exceptions.APIException) -> _Answer:
         return _plain(error.status_code, "invalid", detail, {"errors": list(_errors(error.detail, ""))}, headers)
     codes = error.get_codes()
     name = codes if isinstance(codes, str) else error.default_code
-    facts = {}
+    facts = dict(getattr(error, "facts", {}))
     if isinstance(error, InvalidParameter):
         facts["errors"] = [{"parameter": error.parameter, "detail": str(error.detail), "code": name}]
     return _plain(error.status_code, name, error.detail, facts, headers)

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
 
 class StateSerializer(serializers.ModelSerializer[Any]):
-    """The state of an aggregate: every column, with ``version``, ``changed_at`` and ``ended``. Never writes."""
+    """The state of an aggregate: every column, with ``version``, ``changed_at`` and ``ended``, and the ``position`` in
+    the log of the event that brought it there. Never writes.
+    """
+
+    position = serializers.IntegerField(read_only=True)
 
     serializer_field_mapping = {
         **serializers.ModelSerializer.serializer_field_mapping,
@@ -28,7 +32,7 @@ class StateSerializer(serializers.ModelSerializer[Any]):
 def state_serializer(model: type[models.Model]) -> type[StateSerializer]:
     """Make the serializer of a model's state."""
     names = [field.name for field in model._meta.concrete_fields]
-    meta = type("Meta", (), {"model": model, "fields": names, "read_only_fields": names})
+    meta = type("Meta", (), {"model": model, "fields": [*names, "position"], "read_only_fields": names})
     return type(f"{model.__name__}StateSerializer", (StateSerializer,), {"Meta": meta})
 
 

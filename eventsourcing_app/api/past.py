@@ -1,0 +1,84 @@
+"""What is asked of the past: a state by ``?version=`` or ``?when=``, a difference by ``?since=`` and ``?until=``."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from django.http import Http404
+from django.utils.translation import gettext as _
+from rest_framework import serializers
+
+from eventsourcing_app.access.events import position_from
+from eventsourcing_app.api.fields import UTCField
+from eventsourcing_app.api.problems import InvalidParameter
+from eventsourcing_app.exceptions import NoSuchVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.aggregates.past.changes import Diff
+
+STATE_PARAMETERS = ("version", "when")
+DIFF_PARAMETERS = ("since", "until")
+
+
+def is_asked_for(parameters: Mapping[str, str]) -> bool:
+    """Whether a state of the past is asked for."""
+    return any(name in parameters for name in STATE_PARAMETERS)
+
+
+def past_state(present: EventSourcedModel, parameters: Mapping[str, str]) -> Any:
+    """Return the state that is asked for. Raises ``Http404`` before it existed, ``InvalidParameter``."""
+    if all(name in parameters for name in STATE_PARAMETERS):
+        raise InvalidParameter("when", _("Give 'version' or 'when', not both."))
+    model = type(present)
+    try:
+        if "version" in parameters:
+            return model.objects.at(present.pk, version=_version("version", parameters["version"]))
+        return model.objects.at(present.pk, when=_moment("when", parameters["when"]))
+    except model.DoesNotExist as error:
+        raise Http404 from error
+    except NoSuchVersion as error:
+        raise _ahead("version") from error
+
+
+def past_diff(present: EventSourcedModel, parameters: Mapping[str, str]) -> Diff:
+    """Return the difference that is asked for: from ``since``, before it existed if left out, until now if left out."""
+    since = _place("since", parameters["since"]) if "since" in parameters else 0
+    until = _place("until", parameters["until"]) if "until" in parameters else None
+    try:
+        return type(present).objects.diff(present.pk, since=since, until=until)
+    except type(present).DoesNotExist as error:
+        raise Http404 from error
+    except NoSuchVersion as error:
+        raise _ahead("until" if "until" in parameters else "since") from error
+    except ValueError as error:
+        raise InvalidParameter("since", _("It comes after 'until'.")) from error
+
+
+def _place(name: str, text: str) -> int | datetime:
+    version = position_from(text)
+    return _moment(name, text) if version is None else version
+
+
+def _version(name: str, text: str) -> int:
+    version = position_from(text)
+    if version is None:
+        raise InvalidParameter(name, _("It must be the number of a version."))
+    return version
+
+
+def _moment(name: str, text: str) -> datetime:
+    try:
+        moment = UTCField().run_validation(text)
+    except serializers.ValidationError as error:
+        (detail, *_more) = error.detail
+        raise InvalidParameter(name, str(detail)) from error
+    assert isinstance(moment, datetime)
+    return moment
+
+
+def _ahead(name: str) -> InvalidParameter:
+    return InvalidParameter(name, _("It has not come to this version yet."), "version_ahead")

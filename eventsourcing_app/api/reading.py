@@ -1,0 +1,119 @@
+"""Reading an event-sourced model over HTTP: what is, what was, what changed, and by which events."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db.models import Q
+from rest_framework import mixins, status
+from rest_framework.decorators import action
+from rest_framework.response import Response
+
+from eventsourcing_app.access.visibility import visible_trail
+from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.changes import shown_changes
+from eventsourcing_app.api.conditional import etag_of, is_known
+from eventsourcing_app.api.pagination import VersionPagination
+from eventsourcing_app.api.past import DIFF_PARAMETERS, STATE_PARAMETERS, is_asked_for, past_diff, past_state
+from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
+from eventsourcing_app.conf import conf
+from eventsourcing_app.exceptions import EventUnreadable
+from eventsourcing_app.log.names import names_of
+from eventsourcing_app.log.records import StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from rest_framework.request import Request
+    from rest_framework.serializers import BaseSerializer
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+
+
+class StateViews(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+    """The reading half of ``EventSourcedViewSet``."""
+
+    model: ClassVar[type[EventSourcedModel]]
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        page = super().paginate_queryset(queryset)
+        if self.action == "list" and page is not None:
+            tell_positions(page)
+        return page
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The state of one object: of now, or as it was after ``?version=`` or at ``?when=``."""
+        shown = self.get_object()
+        is_past = is_asked_for(request.query_params)
+        if is_past:
+            shown = past_state(shown, request.query_params)
+        etag = etag_of(shown.version)
+        if is_known(request, etag):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag})
+        tell_positions([shown])
+        data = self.state_of(shown).data
+        if is_past:
+            data = {**data, "is_final": shown.past_is_final}
+        return Response(data, headers={"ETag": etag})
+
+    @action(detail=True, methods=["get"])
+    def events(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The stored events of one object, oldest first, each with the fields that it changed."""
+        aggregate = self.get_object()
+        page = self.paginator.paginate_queryset(visible_trail(request.user, aggregate), request, view=self)
+        shown: Any = StoredEventSerializer(page, many=True).data
+        changes = self._changes(aggregate, page)
+        entries = [{**entry, "changes": changes.get(entry["version"])} for entry in shown]
+        answer: Response = self.paginator.get_paginated_response(entries)
+        return answer
+
+    @action(detail=True, methods=["get"])
+    def diff(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """What differs between two versions or moments, ``?since=`` (left out: before it existed) and ``?until=``."""
+        aggregate = self.get_object()
+        found = past_diff(aggregate, request.query_params)
+        changes = shown_changes(self.state_of(aggregate), found.changes)
+        return Response({"since": found.since, "until": found.until, "is_final": found.is_final, "changes": changes})
+
+    def state_of(self, aggregate: EventSourcedModel) -> BaseSerializer[Any]:
+        """Return the serializer that shows a state."""
+        serializer = self.serializer_class or state_serializer(self.model)
+        return serializer(aggregate, context=self.get_serializer_context())
+
+    @property
+    def paginator(self) -> Any:
+        if self.action == "events":
+            if not isinstance(getattr(self, "_paginator", None), VersionPagination):
+                self._paginator = VersionPagination()
+            return self._paginator
+        return super().paginator
+
+    def parameters_of(self, action: str) -> Collection[str]:
+        """Return the query parameters that an action understands, besides those of pages."""
+        return {"retrieve": STATE_PARAMETERS, "diff": DIFF_PARAMETERS}.get(action, super().parameters_of(action))
+
+    def _changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> dict[int | None, dict[str, Any]]:
+        """Return, by version, what each event of a page changed; nothing from the first on that nobody can read."""
+        versions = [event.version for event in page if event.version is not None]
+        state, changes = self.state_of(aggregate), dict[int | None, dict[str, Any]]()
+        if not versions:
+            return changes
+        trail = type(aggregate).objects.trail(aggregate.pk, since=min(versions) - 1, until=max(versions))
+        with suppress(EventUnreadable):
+            for entry in trail:
+                changes[entry.recorded.version] = shown_changes(state, entry.changes)
+        return changes
+
+
+def tell_positions(aggregates: Sequence[EventSourcedModel]) -> None:
+    """Set ``position`` of each: that of the event which brought it to its version. One query for all of them."""
+    if not aggregates:
+        return
+    events = StoredEvent.objects.using(conf.DATABASE).filter(stream_type__in=names_of(aggregates[0].stream_type))
+    wanted = Q()
+    for each in aggregates:
+        wanted |= Q(stream_key=each.stream_key, version=each.version)
+    found = dict(events.filter(wanted).values_list("stream_key", "position"))
+    for each in aggregates:
+        each.position = found.get(each.stream_key)
