@@ -11,14 +11,14 @@ import pytest
 from django.db import connection, models, transaction
 from django.test.utils import isolate_apps, override_settings
 
-from eventsourcing_app import RecordedEvent
+from eventsourcing_app import RecordedEvent, handles
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.projections.rebuilding import Wishes, cancel, rebuild
 from eventsourcing_app.projections.replay import _rewriter
 from eventsourcing_app.subscriptions.registry import registry
 from tests.reactions_sample.scene import count_it, deliver, no_subscriptions, total, wallet
 from tests.reactions_sample.totals import NAME, after_one, counting, table
-from tests.samples.events import MoneyAdded
+from tests.samples.events import MoneyAdded, WalletOpened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -219,3 +219,32 @@ def test_a_rebuild_of_what_the_code_has_no_more_says_how_to_be_rid_of_it() -> No
         cancel(NAME)
     registry.add(declared)
     assert cancel(NAME)
+
+
+@pytest.mark.needs_postgres
+def test_sql_that_is_composed_is_rewritten_as_well() -> None:
+    from psycopg import sql
+
+    def add(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        statement = sql.SQL("INSERT INTO {} (reference, total, events) VALUES (%s, 1, 1)")
+        with connection.cursor() as cursor:
+            cursor.execute(statement.format(sql.Identifier(table())), [str(recorded.position)])
+
+    counting(add=add)
+    wallet(adds=2)
+    deliver()
+    assert rebuild(NAME, Wishes(compare=True)).differing == 0
+
+
+def test_a_rebuild_of_other_events_begins_anew() -> None:
+    def add(event: object, recorded: RecordedEvent) -> None:
+        count_it(recorded.stream_key, Decimal(1))
+
+    counting(add=add)
+    opened = wallet(adds=2)
+    deliver()
+    assert not rebuild(NAME, Wishes(stop=after_one())).finished
+    counting(add=add, also=handles(WalletOpened)(lambda _self, event, recorded: add(event, recorded)))
+    deliver()
+    assert rebuild(NAME, Wishes()).swapped
+    assert total(str(opened.pk))[0] == 3
