@@ -153,6 +153,7 @@ def test_a_worker_that_knows_less_of_the_log_does_not_move_the_checkpoint_back(t
     assert reached > known
     hurry([NAME])
     late = Worker()
+    until(lambda: look(known, only=[NAME]), seconds=5, what="it is due")  # times have milliseconds on SQLite
     (found,) = look(known, only=[NAME])
     (mine,) = claim.claim([found], token=late.token, until=known)
     assert take_turn(mine, late).handled == 1

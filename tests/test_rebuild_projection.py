@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection, models
 from django.test.utils import override_settings
 
-from eventsourcing_app import RecordedEvent
+from eventsourcing_app import Projection, RecordedEvent, handles
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.projections import shadows
@@ -22,7 +22,7 @@ from eventsourcing_app.projections.rebuilding import Wishes, cancel, rebuild, re
 from eventsourcing_app.projections.replay import shadow_of
 from tests.reactions_sample.scene import count_it, deliver, no_subscriptions, segment, total, wallet
 from tests.reactions_sample.totals import NAME, after_one, counting, table, totals
-from tests.samples.events import MoneyAdded
+from tests.samples.events import MoneyAdded, WalletOpened
 from tests.samples.models import OwnerTotal, Wallet
 
 if TYPE_CHECKING:
@@ -123,6 +123,46 @@ def test_it_goes_on_where_it_was_stopped_and_begins_anew_when_the_code_has_chang
     assert rebuild(NAME, Wishes(note=notes.append)).swapped
     assert "begins anew" in notes[0]
     assert totals() == {str(each.pk): (2, Decimal(4)) for each in wallets}
+
+
+def test_it_begins_anew_when_the_same_code_handles_another_event() -> None:
+    def declare(event: type) -> None:
+        def count(self: Projection, event: object, recorded: RecordedEvent) -> None:
+            count_it(recorded.stream_key, Decimal(1))
+
+        # As read from the same line of a file: the code is the same but for the event.
+        added = handles(event)(count)
+        type("Totals", (Projection,), {"name": NAME, "models": (OwnerTotal,), "added": added})
+
+    declare(WalletOpened)
+    opened = wallet(adds=3)
+    deliver()
+    assert not rebuild(NAME, Wishes(stop=after_one())).finished
+    declare(MoneyAdded)
+    Subscription.objects.filter(name=NAME).update(types=["samples.money_added"])  # as migrate does
+    notes: list[str] = []
+    assert rebuild(NAME, Wishes(note=notes.append)).swapped
+    assert "begins anew" in notes[0]
+    assert total(str(opened.pk)) == (3, Decimal(3))
+
+
+def test_what_failed_because_of_the_data_is_tried_again_by_beginning_anew() -> None:
+    fails = [True]
+
+    def failing_at_first(event: MoneyAdded, recorded: RecordedEvent) -> None:
+        if fails:
+            raise ValueError("no such owner")
+        count_it(recorded.stream_key, event.amount)
+
+    counting()
+    opened = wallet()
+    deliver()
+    counting(add=failing_at_first)
+    with pytest.raises(RebuildFailed, match="--restart"):
+        rebuild(NAME, Wishes())
+    fails.clear()
+    assert rebuild(NAME, Wishes(restart=True)).swapped
+    assert total(str(opened.pk)) == (3, Decimal(3))
 
 
 def test_a_rebuild_can_be_dropped() -> None:

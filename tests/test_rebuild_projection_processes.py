@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from eventsourcing_app.aggregates.rebuild import exclusion
-from eventsourcing_app.models import Segment, StoredEvent, Subscription
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from tests.reactions_sample.scene import Children, no_subscriptions, total, until, wallet
 from tests.samples.models import OwnerTotal, Wallet
 
@@ -118,6 +118,30 @@ def swaps_that_wait() -> int:
         "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
         OwnerTotal._meta.db_table,
     )
+
+
+@pytest.mark.needs_postgres
+@pytest.mark.parametrize("hang", ["python", "c"])
+def test_a_handler_that_never_returns_is_ended_and_its_event_told(children: Children, hang: str) -> None:
+    drifted(children)
+    wallet(adds=33)
+    hanging = {"REACTIONS_HANG_IN": "projection", "REACTIONS_HANG": f"{hang} 33", "REACTIONS_HANDLER_SECONDS": 1.5}
+    running = children.start(*COMMAND, "--processes", "2", **{**ONLY, **hanging})
+    assert running.wait(50) == 1
+    assert {row.events for row in OwnerTotal.objects.all()} == {7}  # what serves
+    dead = ParkedEvent.objects.get(segment__subscription=f"{NAME}~rebuild", state="dead")
+    assert "died" in dead.reason
+
+
+@pytest.mark.needs_postgres
+def test_a_handler_that_never_returns_does_not_keep_it_from_being_stopped(children: Children) -> None:
+    drifted(children)
+    wallet(adds=33)
+    hanging = {"REACTIONS_HANG_IN": "projection", "REACTIONS_HANG": "python 33", "REACTIONS_HANDLER_SECONDS": 3}
+    running = children.start(*COMMAND, "--processes", "2", **{**ONLY, **hanging})
+    until(lambda: any(line == "hangs 33" for line in children.lines()), what="it hangs")
+    running.terminate()
+    assert running.wait(20) == 128 + 15
 
 
 @pytest.mark.needs_postgres

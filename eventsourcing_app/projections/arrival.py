@@ -58,5 +58,6 @@ def require_none_failed(live: str, failed: Sequence[str]) -> None:
     more = f"\n  … and {len(failed) - 10} more" if len(failed) > 10 else ""
     raise RebuildFailed(
         f"{len(failed)} events failed while {live} was built again, so it was not put in place:\n{shown}{more}\n"
-        "Mend the handler and run it again, or put it in place as it is with --with-parked: they stay parked."
+        "Mend the handler and run it again. If it was the data that was at fault, mend that and run it with --restart. "
+        "Or put it in place as it is with --with-parked: they stay parked."
     )

@@ -1,15 +1,16 @@
 """Building: the loop that delivers events, over one rebuild, in as many processes as it has segments.
 
-A process that dies is replaced, and what it had claimed is given up; one that is told to stop ends after its batch.
+A process that dies is replaced, and what it had claimed is given up; one whose handler hangs is killed, and so dies.
+One that is told to stop ends after its batch.
 """
 
 from __future__ import annotations
 
 import multiprocessing
+import time
 from contextlib import suppress
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -21,8 +22,8 @@ from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.projections.arrival import require_arrived
 from eventsourcing_app.projections.child import Setting, main
 from eventsourcing_app.projections.replay import ReplayRefused, refusal, replaying
-from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.drain import drain
+from eventsourcing_app.subscriptions.supervision import Signs
 from eventsourcing_app.subscriptions.worker import Worker
 
 if TYPE_CHECKING:
@@ -78,17 +79,17 @@ def _build_in_processes(target: Target, count: int, until: int, wishes: Wishes, 
     deaths, done = 0, True
     try:
         while builders:
-            ready = set(wait([builder.pipe for builder in builders], timeout=_LOOK_SECONDS))
+            ended = _wait_for_some(builders)
             tell()
-            for builder in [each for each in builders if each.pipe in ready]:
+            for builder in ended:
                 builders.remove(builder)
                 outcome = builder.outcome()
                 if outcome is None:
                     deaths += 1
-                    claim.give_up(builder.token)
                     if deaths > _MOST_DEATHS:
                         raise RebuildFailed(f"{deaths} processes died while {target.live.name} was built again.")
-                    builders.append(_Builder(target.live.name, until))
+                    if not wishes.stop():
+                        builders.append(_Builder(target.live.name, until))
                 elif outcome["error"]:
                     raise RebuildFailed(outcome["error"])
                 else:
@@ -97,38 +98,69 @@ def _build_in_processes(target: Target, count: int, until: int, wishes: Wishes, 
                 for builder in builders:
                     builder.dismiss()
     finally:
-        for builder in builders:
-            builder.dismiss()
-        for builder in builders:
-            builder.process.join()
+        _end(builders)
     return done and not wishes.stop()
+
+
+def _wait_for_some(builders: list[_Builder]) -> list[_Builder]:
+    """Wait a moment, and return those that have ended or died; one whose handler hangs is killed, to die as well."""
+    ready = wait([builder.pipe for builder in builders], timeout=_LOOK_SECONDS)
+    for builder in builders:
+        builder.signs.kill_if_it_hangs(builder.process)
+    return [builder for builder in builders if builder.pipe in ready]
+
+
+def _end(builders: list[_Builder]) -> None:
+    for builder in builders:
+        builder.dismiss()
+    patience = time.monotonic() + conf.HANDLER_SECONDS
+    for builder in builders:
+        builder.end(patience)
 
 
 class _Builder:
     """One process, and our end of its pipe."""
 
     def __init__(self, projection: str, until: int) -> None:
-        self.token = uuid4()
+        self.signs = Signs.of_new(_spawn)
         name = log_connection().settings_dict["NAME"]
-        setting = Setting(settings.SETTINGS_MODULE, conf.DATABASE, name, projection, self.token, until)
+        setting = Setting(
+            settings=settings.SETTINGS_MODULE,
+            alias=conf.DATABASE,
+            database=name,
+            projection=projection,
+            until=until,
+            token=self.signs.token,
+            at=self.signs.at,
+            since=self.signs.since,
+        )
         self.pipe, theirs = _spawn.Pipe()
         self.process = _spawn.Process(target=main, args=(theirs, setting), daemon=True)
         self.process.start()
         theirs.close()  # or its death would not close the pipe
 
     def outcome(self) -> dict[str, Any] | None:
-        """Return what it says at its end; ``None`` if it died."""
+        """Return what it says at its end; ``None`` if it died, and what it had claimed is given up."""
         try:
             said: dict[str, Any] = self.pipe.recv()
         except (EOFError, OSError):
             said = {}
-        self.process.join()
+        self.end(time.monotonic() + conf.HANDLER_SECONDS)
         return said or None
 
     def dismiss(self) -> None:
         """Let it end after the batch that it is at."""
         with suppress(OSError):
             self.pipe.send("end")
+
+    def end(self, patience: float) -> None:
+        """Wait for its end until a time of the monotonic clock, then kill it; give up what a dead one has claimed."""
+        self.process.join(max(0.0, patience - time.monotonic()))
+        if self.process.is_alive():
+            self.process.kill()
+            self.process.join()
+        if self.process.exitcode:
+            self.signs.give_up()
 
 
 def serve(setting: Setting, stop: Callable[[], bool]) -> bool:
@@ -140,7 +172,7 @@ def serve(setting: Setting, stop: Callable[[], bool]) -> bool:
                 definitions=[target.definition],
                 stop=stop,
                 until=setting.until,
-                worker=Worker(token=setting.token),
+                worker=Worker(token=setting.token, watched=Signs(setting.token, setting.at, setting.since).watch),
             )
     except ReplayRefused as error:
         raise refusal(error) from error

@@ -27,8 +27,11 @@ class Setting(NamedTuple):
     database: Any
     """Name of the database, which may be another one than that of the settings (a test's)."""
     projection: str
-    token: UUID
     until: int
+    token: UUID
+    at: Any
+    since: Any
+    """Shared with who watches over it, as ``Signs`` has them, which cannot be imported yet."""
 
 
 def main(pipe: Connection[Any, Any], setting: Setting) -> None:

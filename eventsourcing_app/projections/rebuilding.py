@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import OperationalError, transaction
@@ -204,7 +205,9 @@ def _prepare(target: Target, wishes: Wishes) -> None:
 
 def _code_of(target: Target) -> str:
     handlers = sorted(target.live.handlers.items(), key=lambda item: str(item[0]))
-    return fingerprint_of_functions(target.projection, [each for _, each in handlers]).hex()
+    code = fingerprint_of_functions(target.projection, [each for _, each in handlers])
+    # To which events the handlers react is said beside their code.
+    return sha256(code + "\n".join(sorted(target.live.types)).encode()).hexdigest()
 
 
 def _forget(target: Target) -> None:

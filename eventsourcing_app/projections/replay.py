@@ -2,7 +2,8 @@
 
 The statements are rewritten on their way to the database: the quoted name of a table of the projection becomes that of
 its shadow. What would reach further is refused: a write to any other table, a table named without quotes, another
-database. So nothing that serves changes, and nothing happens outside.
+database. So nothing that serves changes, and nothing happens outside; except by what passes no cursor of Django's on
+this thread, such as the driver's ``copy()`` or another thread.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ def replaying(name: str, tables: Sequence[str], *, in_place: bool = False) -> It
     rewrite = _rewriter(name, tuple(tables), in_place=in_place)
 
     def on_log(execute: Callable[..., Any], sql: Any, params: Any, many: bool, context: dict[str, Any]) -> Any:
-        return execute(rewrite(str(sql) if not isinstance(sql, str) else sql), params, many, context)
+        return execute(rewrite(_text_of(sql, context)), params, many, context)
 
     def elsewhere(*_statement: Any) -> Any:
         raise ReplayRefused(f"{name} turned to another database than the log's while it was rebuilt.")
@@ -114,6 +115,16 @@ def _without_side_doors(connection: Any, name: str) -> Iterator[None]:
     finally:
         for attribute in own:
             vars(connection).pop(attribute, None)
+
+
+def _text_of(sql: Any, context: dict[str, Any]) -> str:
+    """Return a statement as text, as the driver would have it: it also takes bytes, and what was composed of parts."""
+    if isinstance(sql, bytes):
+        return sql.decode()
+    if isinstance(sql, str):
+        return sql
+    text: str = sql.as_string(context["connection"].connection)
+    return text
 
 
 def _rewriter(name: str, tables: tuple[str, ...], *, in_place: bool) -> Callable[[str], str]:

@@ -31,7 +31,9 @@ UNION ALL SELECT 'the rule ' || rulename || ' is on it' FROM pg_rewrite WHERE ev
 UNION ALL SELECT 'the trigger ' || tgname || ' is on it' FROM pg_trigger
 WHERE tgrelid = %(table)s::regclass AND NOT tgisinternal
 UNION ALL SELECT 'it has row level security' FROM pg_class WHERE oid = %(table)s::regclass AND relrowsecurity
-UNION ALL SELECT 'a publication has it' FROM pg_publication_rel WHERE prrelid = %(table)s::regclass
+UNION ALL SELECT 'the publication ' || p.pubname || ' has it' FROM pg_publication_tables p
+JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+WHERE c.oid = %(table)s::regclass
 """
 _CONSTRAINTS = """
 SELECT conname, pg_get_constraintdef(oid), contype::text, confrelid::regclass::text FROM pg_constraint
@@ -71,6 +73,15 @@ FROM pg_attribute t, aclexplode(t.attacl) a WHERE t.attrelid = %s::regclass
 _OWNER = """
 SELECT quote_ident(pg_get_userbyid(relowner)), pg_get_userbyid(relowner) = current_user,
     array_to_string(reloptions, ', ') FROM pg_class WHERE oid = %s::regclass
+"""
+# LIKE takes comments of columns, but not that of the table.
+_COMMENT = """
+SELECT 'COMMENT ON TABLE {shadow} IS ' || quote_literal(d) FROM obj_description(%s::regclass, 'pg_class') d
+WHERE d IS NOT NULL
+"""
+_IDENTITY = """
+SELECT c.relreplident::text, i.relname FROM pg_class c LEFT JOIN pg_index x ON x.indrelid = c.oid AND x.indisreplident
+LEFT JOIN pg_class i ON i.oid = x.indexrelid WHERE c.oid = %s::regclass AND c.relreplident <> 'd'
 """
 _INDEX = re.compile(r"^CREATE (UNIQUE )?INDEX .+? ON (?:ONLY )?.+? USING ", re.DOTALL)
 _REFERENCES = re.compile(r"REFERENCES .+?\(")
@@ -114,8 +125,15 @@ def create(connection: BaseDatabaseWrapper, tables: Sequence[str]) -> None:
                 _run(connection, f"ALTER TABLE {shadow} ADD CONSTRAINT {name} {each.definition}")
             else:
                 keys.append(f"ALTER TABLE {shadow} ADD CONSTRAINT {name} {_to_shadow(connection, each, tables)}")
-        for (grant,) in _rows(connection, _GRANTS.format(shadow=shadow.replace("%", "%%")), [live, live]):
-            _run(connection, grant)
+        named = shadow.replace("%", "%%")
+        for (statement,) in (
+            *_rows(connection, _COMMENT.format(shadow=named), [live]),
+            *_rows(connection, _GRANTS.format(shadow=named), [live, live]),
+        ):
+            _run(connection, statement)
+        for kind, index in _rows(connection, _IDENTITY, [live]):
+            how = {"n": "NOTHING", "f": "FULL"}.get(kind) or f"USING INDEX {quote(_for_now(table, index))}"
+            _run(connection, f"ALTER TABLE {shadow} REPLICA IDENTITY {how}")
         if not is_mine:
             _run(connection, f"ALTER TABLE {shadow} OWNER TO {owner}")
     for key in keys:

@@ -14,13 +14,12 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import wait
 from typing import TYPE_CHECKING, Any
-from uuid import uuid4
 
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import connections
 
 from eventsourcing_app.conf import conf
-from eventsourcing_app.subscriptions import claim
 from eventsourcing_app.subscriptions.child import main
+from eventsourcing_app.subscriptions.supervision import Signs
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,9 +29,7 @@ logger = logging.getLogger("eventsourcing_app.subscriptions")
 # A fork begins in milliseconds, and this process has no connection open then. Elsewhere than on Linux, libraries of the
 # system may not survive one.
 _processes: Any = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-_HANGS = "A handler has taken more than %s s: worker %d is killed. See HANDLER_SECONDS."
 _LOOK_SECONDS = 0.5
-_GIVE_UPS, _GIVE_UP_PAUSE = 10, 0.1
 _SHORT_LIFE, _LONGEST_PAUSE = 5.0, 5.0
 """A worker that lived no longer than this is replaced after a pause, so that one that cannot begin costs little."""
 
@@ -56,10 +53,7 @@ class _Place:
         child = self.child
         if child is None:
             return
-        if child.process.is_alive() and child.hangs:
-            logger.error(_HANGS, conf.HANDLER_SECONDS, child.number)
-            child.process.kill()
-            child.process.join()
+        child.signs.kill_if_it_hangs(child.process)
         if not child.process.is_alive():
             self._has_died(child)
 
@@ -77,25 +71,16 @@ class _Child:
     """One worker process."""
 
     def __init__(self, number: int) -> None:
-        self.number, self.token = number, uuid4()
-        self.at: Any = _processes.RawValue("q", 0)
-        """The segment that it is at; 0 if at none."""
-        self.since: Any = _processes.RawValue("d", 0.0)
-        """When it last called a handler, or ended a turn, by the monotonic clock that processes share."""
+        self.number, self.signs = number, Signs.of_new(_processes)
         self.began = time.monotonic()
         self.process = _processes.Process(
             target=main,
-            args=(self.token, self.at, self.since, os.getpid()),
+            args=(self.signs.token, self.signs.at, self.signs.since, os.getpid()),
             name=f"subscriptions-{number}",
             daemon=True,
         )
         connections.close_all()  # or both would use them
         self.process.start()
-
-    @property
-    def hangs(self) -> bool:
-        """Whether one call of a handler has taken longer than any may."""
-        return bool(self.at.value) and time.monotonic() - self.since.value > conf.HANDLER_SECONDS
 
 
 def run(workers: int, *, stop: Callable[[], bool]) -> None:
@@ -118,15 +103,9 @@ def _children(places: list[_Place]) -> list[_Child]:
 
 
 def give_up(child: _Child) -> None:
-    """Say of a worker that it is dead, if the database can be told; if not, its leases end by themselves."""
+    """Say of a worker that it is dead, on a connection that no other process will have."""
     try:
-        # The server takes a moment to notice that a process is gone which was in a transaction.
-        for _ in range(_GIVE_UPS):
-            if not claim.give_up(child.token, at=child.at.value):
-                break
-            time.sleep(_GIVE_UP_PAUSE)
-    except (DatabaseError, InterfaceError):
-        logger.warning("The claims of a dead worker could not be given up.", exc_info=True)
+        child.signs.give_up()
     finally:
         connections.close_all()
 

@@ -4,7 +4,8 @@
 file to which subscribers add a line for each event. ``REACTIONS_KILL`` (``projection 5``, ``subscriber 5``) kills the
 process in the first of that kind at that version of a stream, ``REACTIONS_KILLS`` times in all. Subscribers take
 ``REACTIONS_SECONDS`` for each event; ``REACTIONS_HANG`` (``python 3``, ``c 3``) lets the first of them never return
-from that version, in Python or in C. The first projection has ``REACTIONS_SEGMENTS`` segments, and can be rebuilt.
+from that version, in Python or in C; with ``REACTIONS_HANG_IN=projection`` the first projection neither. That one
+has ``REACTIONS_SEGMENTS`` segments, and can be rebuilt.
 """
 
 from __future__ import annotations
@@ -68,6 +69,9 @@ class _Tally(Projection):
         tally.save()
         if self.number == 0:
             die_if_told("projection", recorded)
+            if os.environ.get("REACTIONS_HANG_IN") == "projection":
+                write_down(f"hangs {recorded.version}")
+                hang_if_told(recorded)
 
 
 for number in range(int(os.environ.get("REACTIONS_PROJECTIONS", "1"))):
