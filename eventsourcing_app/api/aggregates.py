@@ -198,7 +198,10 @@ class EventSourcedViewSet(StateViews):
         state = None if receipt.replayed else rows.filter(pk=receipt.pk).first()
         if state is None:  # a repetition, or an end that leaves no row
             state = self.model.objects.at(receipt.pk, version=receipt.version)
-        tell_positions([state])
+        if receipt.count:
+            state.position = receipt.position  # of the last event, which brought it there
+        else:
+            tell_positions([state])
         return {
             "events": StoredEventSerializer(written, many=True).data,
             "state": self.state_of(state).data,

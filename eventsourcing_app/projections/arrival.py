@@ -5,26 +5,21 @@ What has not arrived is never put in place: readers would see less than they do 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
-from eventsourcing_app.subscriptions.definitions import stored
+from eventsourcing_app.subscriptions.definitions import segments_of, stored
 from eventsourcing_app.subscriptions.lag import waiting
-from eventsourcing_app.subscriptions.records import ParkedEvent, Segment
+from eventsourcing_app.subscriptions.records import ParkedEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def rows_of(name: str) -> Any:
-    """Return the segments of a subscription, as a query."""
-    return Segment.objects.using(conf.DATABASE).filter(subscription=name)
-
-
 def require_checkpoint(name: str) -> None:
     """Raise ``RebuildFailed`` for a projection that was unsubscribed and has forgotten how far it had come."""
-    if not rows_of(name).exists():
+    if not segments_of(name).exists():
         raise RebuildFailed(
             f"{name} was unsubscribed and its checkpoint dropped: nothing would keep it up to date. First subscribe it "
             "again."
@@ -33,7 +28,7 @@ def require_checkpoint(name: str) -> None:
 
 def require_arrived(name: str, until: int) -> None:
     """Raise ``RebuildFailed``, with the reason, if a subscription has not come to a position."""
-    behind = rows_of(name).filter(checkpoint__lt=until).order_by("checkpoint").first()
+    behind = segments_of(name).filter(checkpoint__lt=until).order_by("checkpoint").first()
     if behind is None:
         return
     row = stored().get(name=name)

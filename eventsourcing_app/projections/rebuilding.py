@@ -22,11 +22,11 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import RebuildFailed
 from eventsourcing_app.log.settled import settled_position
 from eventsourcing_app.projections import shadows
-from eventsourcing_app.projections.arrival import failed_in, require_checkpoint, require_none_failed, rows_of
+from eventsourcing_app.projections.arrival import failed_in, require_checkpoint, require_none_failed
 from eventsourcing_app.projections.base import projection_named
 from eventsourcing_app.projections.builders import build
 from eventsourcing_app.projections.swapping import LETS_GO, Stopped, Swapped, fill_again, swap_in
-from eventsourcing_app.subscriptions.definitions import create, ensure, stored
+from eventsourcing_app.subscriptions.definitions import create, ensure, segments_of, stored
 from eventsourcing_app.subscriptions.records import Subscription
 from eventsourcing_app.subscriptions.registry import Definition, registry
 
@@ -167,7 +167,7 @@ def cancel(name: str) -> bool:
 
 def progress_of(target: Target) -> Progress:
     """Return how far the rebuild has come: the positions that it has behind it, averaged over its segments."""
-    rows = rows_of(target.definition.name)
+    rows = segments_of(target.definition.name)
     start = stored().values_list("started_after", flat=True).get(name=target.definition.name)
     reached = (rows.aggregate(sum=Sum("checkpoint"))["sum"] or 0) // target.definition.segments
     return Progress(max(0, reached - start), max(0, settled_position() - start))
@@ -191,7 +191,7 @@ def _prepare(target: Target, wishes: Wishes) -> None:
         before = None
     if before is not None:
         # Nobody else is at it: whoever has claimed something is dead. What it waited for, or halted at, is tried anew.
-        rows = rows_of(before.name)
+        rows = segments_of(before.name)
         rows.filter(token__isnull=False).update(claimed_until=LETS_GO)
         rows.update(retry_at=None)
         stored().filter(name=before.name).update(status=Subscription.Status.ACTIVE, status_reason="")
@@ -218,7 +218,7 @@ def _forget(target: Target) -> None:
 
 def _try_to_swap(target: Target, wishes: Wishes) -> Swapped | None:
     """Swap if the rebuild is near enough; ``None`` if it is not, or the tables are in use just now."""
-    rows = rows_of(target.definition.name)
+    rows = segments_of(target.definition.name)
     if settled_position() - (rows.aggregate(low=Min("checkpoint"))["low"] or 0) > _NEAR:
         return None
     for last in (*[False] * (_SWAPS - 1), True):

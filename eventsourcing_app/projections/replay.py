@@ -2,8 +2,8 @@
 
 The statements are rewritten on their way to the database: the quoted name of a table of the projection becomes that of
 its shadow. What would reach further is refused: a write to any other table, a table named without quotes, another
-database. So nothing that serves changes, and nothing happens outside; except by what passes no cursor of Django's on
-this thread, such as the driver's ``copy()`` or another thread.
+database, what goes past Django's ``execute()``. So nothing that serves changes, and nothing happens outside; except by
+another thread.
 """
 
 from __future__ import annotations

@@ -22,11 +22,10 @@ from eventsourcing_app.projections.arrival import (
     require_arrived,
     require_checkpoint,
     require_none_failed,
-    rows_of,
 )
 from eventsourcing_app.projections.replay import ReplayRefused, refusal, replaying
 from eventsourcing_app.subscriptions.acts import ProjectionRebuilt, record_act
-from eventsourcing_app.subscriptions.definitions import stored
+from eventsourcing_app.subscriptions.definitions import segments_of, stored
 from eventsourcing_app.subscriptions.drain import drain
 from eventsourcing_app.subscriptions.operate import FREED
 from eventsourcing_app.subscriptions.parking import parked_of, summarize
@@ -101,7 +100,7 @@ def fill_again(target: Target, wishes: Wishes) -> int:
                 cursor.execute(f"DELETE FROM {quote(table)}")
         for segment in segments:
             parked_of(segment.pk).delete()
-            rows_of(target.live.name).filter(pk=segment.pk).update(checkpoint=row.started_after, **FREED)
+            segments_of(target.live.name).filter(pk=segment.pk).update(checkpoint=row.started_after, **FREED)
             summarize(segment.pk)
         with replaying(target.live.name, target.tables, in_place=True):
             _handle_live(target, row, until, wishes.stop)
@@ -139,8 +138,8 @@ def _stopped(definition: Definition) -> tuple[Subscription, list[Segment]]:
     """
     row = stored().select_for_update(no_key=True).get(name=definition.name)
     require_checkpoint(row.name)
-    segments = list(rows_of(definition.name).select_for_update(no_key=True).order_by("pk"))
-    rows_of(definition.name).update(token=None, claimed_until=None, lost=False)
+    segments = list(segments_of(definition.name).select_for_update(no_key=True).order_by("pk"))
+    segments_of(definition.name).update(token=None, claimed_until=None, lost=False)
     return row, segments
 
 
@@ -155,7 +154,7 @@ def _handle_live(target: Target, row: Subscription, until: int, stop: Callable[[
     """Handle what is left in the tables that serve, whatever keeps the live one from it: its status, pace, or wait."""
     live = stored().filter(name=row.name)
     live.update(status=Subscription.Status.ACTIVE, rate="", burst=None)
-    rows_of(row.name).update(retry_at=None)
+    segments_of(row.name).update(retry_at=None)
     definition = replace(target.live, rate="", burst=None, on_failure="park", max_attempts=1)
     _handle(definition, until, stop)
     live.update(status=row.status, rate=row.rate, burst=row.burst)
@@ -173,11 +172,11 @@ def _compared(target: Target, until: int, stop: Callable[[], bool]) -> tuple[int
 
 def _take_over(target: Target) -> None:
     """Give the live subscription the checkpoints and the parked events of the rebuild, which is forgotten."""
-    live = {each.number: each.pk for each in rows_of(target.live.name)}
-    for segment in rows_of(target.definition.name).order_by("number"):
+    live = {each.number: each.pk for each in segments_of(target.live.name)}
+    for segment in segments_of(target.definition.name).order_by("number"):
         parked_of(live[segment.number]).delete()
         parked_of(segment.pk).update(segment_id=live[segment.number])
-        rows_of(target.live.name).filter(pk=live[segment.number]).update(checkpoint=segment.checkpoint, **FREED)
+        segments_of(target.live.name).filter(pk=live[segment.number]).update(checkpoint=segment.checkpoint, **FREED)
         summarize(live[segment.number])
     stored().filter(name=target.definition.name).delete()
     if not failed_in(target.live.name):

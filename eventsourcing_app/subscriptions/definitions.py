@@ -33,6 +33,11 @@ def stored() -> QuerySet[Subscription]:
     return Subscription.objects.using(conf.DATABASE)
 
 
+def segments_of(name: str) -> QuerySet[Segment]:
+    """Return the segments of a subscription."""
+    return Segment.objects.using(conf.DATABASE).filter(subscription=name)
+
+
 def ensure(definitions: Sequence[Definition]) -> dict[str, Definition]:
     """Give each subscription its rows if it has none, and return those, by name, that this code may handle.
 

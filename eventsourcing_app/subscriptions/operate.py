@@ -18,7 +18,7 @@ from eventsourcing_app.log.read import read_window
 from eventsourcing_app.log.settled import last_position
 from eventsourcing_app.subscriptions import acts
 from eventsourcing_app.subscriptions.claim import FREE
-from eventsourcing_app.subscriptions.definitions import position_of, stored
+from eventsourcing_app.subscriptions.definitions import position_of, segments_of, stored
 from eventsourcing_app.subscriptions.hurry import hurry
 from eventsourcing_app.subscriptions.parking import parked_of, summarize, take_out
 from eventsourcing_app.subscriptions.rates import Rate
@@ -61,7 +61,7 @@ def resume(name: str, *, reason: str) -> None:
             raise OperationRefused(f"{name} is {before}: only one that is paused or halted can be resumed.")
         _set_status(row, _Status.ACTIVE, "")
         stopped = [segment.pk for segment in _locked(name) if _stopped_at(segment) is not None]
-        _segments(name).filter(pk__in=stopped).update(attempts=0, retry_at=None)
+        segments_of(name).filter(pk__in=stopped).update(attempts=0, retry_at=None)
         acts.record_act(acts.SubscriptionResumed(subscription=name, reason=reason, before=before))
 
 
@@ -81,7 +81,7 @@ def retry(name: str, position: int | None = None, *, reason: str) -> int:
             stopped_at = _stopped_at(segment)
             if stopped_at is not None and position in (None, stopped_at):
                 positions.append(stopped_at)
-                _segments(name).filter(pk=segment.pk).update(attempts=0, retry_at=None)
+                segments_of(name).filter(pk=segment.pk).update(attempts=0, retry_at=None)
                 _go_on(row)
         if not positions:
             raise OperationRefused(_nothing_to(name, position, "tried again"))
@@ -97,7 +97,7 @@ def skip(name: str, position: int, *, reason: str) -> None:
             if parked is not None:
                 take_out(segment.pk, parked)
             elif _stopped_at(segment) == position:
-                _segments(name).filter(pk=segment.pk).update(checkpoint=position, **FREED)
+                segments_of(name).filter(pk=segment.pk).update(checkpoint=position, **FREED)
                 _go_on(row)
             else:
                 continue
@@ -139,7 +139,7 @@ def reset(name: str, to: Start, *, reason: str) -> None:
             )
         for segment in segments:
             parked_of(segment.pk).filter(position__gt=checkpoint).delete()
-            _segments(name).filter(pk=segment.pk).update(checkpoint=checkpoint, careful_until=0, **FREED)
+            segments_of(name).filter(pk=segment.pk).update(checkpoint=checkpoint, careful_until=0, **FREED)
             summarize(segment.pk)
         acts.record_act(
             acts.SubscriptionReset(
@@ -162,7 +162,7 @@ def catch_up(name: str, *, reason: str) -> int:
         position = last_position()
         _locked(name)
         hurry([name])
-        _segments(name).update(served_at=None)
+        segments_of(name).update(served_at=None)
         acts.record_act(acts.SubscriptionHurried(subscription=name, reason=reason, position=position))
         return position
 
@@ -203,12 +203,8 @@ def _operating(name: str, reason: str) -> Iterator[Subscription]:
         yield row
 
 
-def _segments(name: str) -> Any:
-    return Segment.objects.using(conf.DATABASE).filter(subscription=name)
-
-
 def _locked(name: str) -> list[Segment]:
-    return list(_segments(name).select_for_update(no_key=True).order_by("pk"))
+    return list(segments_of(name).select_for_update(no_key=True).order_by("pk"))
 
 
 def _stopped_at(segment: Segment) -> int | None:

@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from eventsourcing_app.conf import conf
 from eventsourcing_app.signals import subscription_caught_up
 from eventsourcing_app.subscriptions import claim
-from eventsourcing_app.subscriptions.definitions import ensure, stored
+from eventsourcing_app.subscriptions.definitions import ensure, segments_of, stored
 from eventsourcing_app.subscriptions.failures import storable
 from eventsourcing_app.subscriptions.look import look, next_due
 from eventsourcing_app.subscriptions.records import Segment, Subscription
@@ -241,7 +241,7 @@ class Rounds:
         except ImproperlyConfigured as error:
             logger.error("%s is left to other code. %s", row.name, error)
             self._absent.add(row.name)
-            segments = Segment.objects.using(conf.DATABASE).filter(subscription=row)
+            segments = segments_of(row.name)
             for segment in segments:
                 self.worker.leave_to_newer(segment.pk)
             segments.filter(token=None, last_error="").update(last_error=storable(str(error)), failed_at=Now())

@@ -10,9 +10,16 @@ from django.db import transaction
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import NoSuchSubscription, OperationRefused
 from eventsourcing_app.subscriptions.acts import SubscriptionStarted, SubscriptionStopped, record_act
-from eventsourcing_app.subscriptions.definitions import create, declared_rate, make_segments, position_of, stored
+from eventsourcing_app.subscriptions.definitions import (
+    create,
+    declared_rate,
+    make_segments,
+    position_of,
+    segments_of,
+    stored,
+)
 from eventsourcing_app.subscriptions.hurry import hurry
-from eventsourcing_app.subscriptions.records import Segment, Subscription
+from eventsourcing_app.subscriptions.records import Subscription
 from eventsourcing_app.subscriptions.runtime import OPTIONS, defined
 
 if TYPE_CHECKING:
@@ -50,7 +57,7 @@ def stop(name: str, *, keep_checkpoint: bool, reason: str) -> None:
         if row.kind == Subscription.Kind.REBUILD:
             raise OperationRefused(f"{name} is a rebuild that is under way: cancel it instead.")
         if not keep_checkpoint:
-            segments = Segment.objects.using(conf.DATABASE).filter(subscription=row)
+            segments = segments_of(row.name)
             # Before what is parked of them, in the order of workers.
             list(segments.select_for_update().order_by("pk"))
             segments.delete()
@@ -82,7 +89,7 @@ def _is_same(row: Subscription, definition: Definition) -> bool:
 
 
 def _replace(row: Subscription, definition: Definition) -> None:
-    segments = Segment.objects.using(conf.DATABASE).filter(subscription=row)
+    segments = segments_of(row.name)
     locked = [segment.pk for segment in segments.select_for_update(no_key=True).order_by("pk")]
     # One that was halted was so for what it did with another handler, or other events.
     if row.status in (Subscription.Status.UNSUBSCRIBED, Subscription.Status.HALTED):
