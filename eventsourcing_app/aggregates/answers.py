@@ -14,6 +14,7 @@ from uuid import UUID
 import msgspec
 from django.core.exceptions import ImproperlyConfigured
 
+from eventsourcing_app.aggregates.once import Kept
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events import canonical
@@ -46,16 +47,18 @@ class Answer(Generic[R]):
             raise ImproperlyConfigured(_unfit(function, " ".join(compiler.problems)))
         self._decoder = msgspec.json.Decoder(self._kind.wire)
 
-    def dump(self, answer: FlowReceipt[R]) -> dict[str, Any]:
+    def dump(self, answer: FlowReceipt[R]) -> Kept:
         """Return what is stored; ``TypeError`` if the value is not what the annotation says."""
         # As text: a JSON column may write numbers in another way.
-        return {"value": self._text(answer.value), "position": answer.position}
+        return Kept({"value": self.text(answer.value), "position": answer.position})
 
-    def load(self, stored: dict[str, Any]) -> FlowReceipt[R]:
+    def load(self, kept: Kept) -> FlowReceipt[R]:
         """Return what was stored; ``IdempotencyError`` if by now the function returns something else."""
-        return FlowReceipt(value=self._value(stored["value"]), position=stored["position"], replayed=True)
+        value, position = self._value(kept.result["value"]), kept.result["position"]
+        return FlowReceipt(value=value, position=position, replayed=True)
 
-    def _text(self, value: object) -> str:
+    def text(self, value: object) -> str:
+        """Return a value as canonical JSON text; ``TypeError`` if it is not what the annotation says."""
         limits = {"max_bytes": conf.MAX_EVENT_BYTES, "max_depth": conf.MAX_EVENT_DEPTH}
         try:
             return canonical.dumps(msgspec.to_builtins(self._kind.dump(value)), subject=self._subject, **limits)

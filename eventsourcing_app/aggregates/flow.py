@@ -19,7 +19,7 @@ from django.db import transaction
 
 from eventsourcing_app.aggregates.answers import Answer
 from eventsourcing_app.aggregates.declare import require_plain
-from eventsourcing_app.aggregates.once import Operation, fingerprint_of, reaction_key, run_once
+from eventsourcing_app.aggregates.once import Keeping, Operation, fingerprint_of, reaction_key, run_once
 from eventsourcing_app.aggregates.receipts import FlowReceipt
 from eventsourcing_app.events.declare import MAX_NAME, is_name
 from eventsourcing_app.log.connection import log_connection
@@ -68,11 +68,11 @@ class Flow(Generic[P, R]):
         ``ConcurrencyError`` or an ``OperationalError`` of the database. ``TypeError`` for an iterator among the
         arguments, and instead of another attempt if the function has changed them.
         """
-        return self._run(None, args, kwargs).value
+        return self.run(None, args, kwargs).value
 
     def receipt(self, *args: P.args, **kwargs: P.kwargs) -> FlowReceipt[R]:
         """Run it, and return its value together with the position of its last event."""
-        return self._run(None, args, kwargs)
+        return self.run(None, args, kwargs)
 
     def once(self, key: str) -> OnceFlow[P, R]:
         """Make the next call safe to repeat: the same key answers with the same value, and acts once.
@@ -109,14 +109,22 @@ class Flow(Generic[P, R]):
     def __repr__(self) -> str:
         return f"<flow {self.name!r}: {self.place}>"
 
-    def _run(self, key: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> FlowReceipt[R]:
+    def run(
+        self,
+        key: str | None,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        *,
+        keeping: Keeping[FlowReceipt[R]] = lambda answers: answers,
+    ) -> FlowReceipt[R]:
+        """Run it as ``receipt()`` does, with a key if there is one; ``keeping`` adds to how its answer is stored."""
         request = self._signature.bind(*args, **kwargs)  # at once, with the error that a call of the function raises
         request.apply_defaults()
         self._refuse_iterators(request)
         operation = Operation(f"flow:{self.name}")  # no stream type has a colon: it is in nobody else's scope
         if key is None:
             key = reaction_key(operation.name)
-        answers = None if key is None else self.answers
+        answers = None if key is None else keeping(self.answers)
         given, attempt = _compared(request), 0
         while True:
             attempt += 1
@@ -176,11 +184,11 @@ class OnceFlow(Generic[P, R]):
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:
         """See ``Flow.once``."""
-        return self._flow._run(self._key, args, kwargs).value
+        return self._flow.run(self._key, args, kwargs).value
 
     def receipt(self, *args: P.args, **kwargs: P.kwargs) -> FlowReceipt[R]:
         """The same, and return the value together with its position, and whether it is that of an earlier request."""
-        return self._flow._run(self._key, args, kwargs)
+        return self._flow.run(self._key, args, kwargs)
 
 
 class _Trial:

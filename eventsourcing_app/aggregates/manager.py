@@ -12,7 +12,7 @@ from django.db import models, transaction
 from eventsourcing_app.aggregates.by_key import is_simple_key, load
 from eventsourcing_app.aggregates.dispatch import own_command
 from eventsourcing_app.aggregates.keys import stream_key_of
-from eventsourcing_app.aggregates.once import Operation, Receipts, reaction_key, run_once
+from eventsourcing_app.aggregates.once import Keeping, Operation, Receipts, reaction_key, run_once
 from eventsourcing_app.aggregates.past.as_of import AsOf
 from eventsourcing_app.aggregates.past.changes import diff, trail
 from eventsourcing_app.aggregates.past.history import replay, state_at
@@ -234,8 +234,14 @@ def _check_moments(call: str, **moments: int | datetime | None) -> None:
 class Runner(Generic[M]):
     """Runs one command under lock and saves; with a key, at most once. Made by the manager."""
 
-    def __init__(self, manager: EventSourcedManager[M], key: str | None = None) -> None:
-        self._manager, self._key = manager, key
+    def __init__(
+        self,
+        manager: EventSourcedManager[M],
+        key: str | None = None,
+        *,
+        keeping: Keeping[Receipt] = lambda answers: answers,
+    ) -> None:
+        self._manager, self._key, self._keeping = manager, key, keeping
 
     def perform(
         self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
@@ -284,7 +290,7 @@ class Runner(Generic[M]):
                 operation,
                 request=dict(list(bound.arguments.items())[1:]),
                 act=partial(act, repeatable=True),
-                answers=Receipts(model._meta.pk.to_python),
+                answers=self._keeping(Receipts(model._meta.pk.to_python)),
                 older=[f"{name}.{declared.name}" for name in model.stream_type_aliases],
             )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import msgspec
 from django.apps import apps
@@ -38,14 +38,28 @@ class Operation(NamedTuple):
     """Empty where the operation creates an aggregate or spans several."""
 
 
+class Kept(NamedTuple):
+    """What is stored of an answer."""
+
+    result: dict[str, Any]
+    """Plain JSON."""
+    response_status: int | None = None
+    response_body: str = ""
+    """The response that told of it, if it was told over HTTP."""
+
+
 class Answers(Protocol[A]):
     """How the answer of an operation is kept."""
 
-    def dump(self, answer: A) -> dict[str, Any]:
-        """Return what is stored of it: plain JSON."""
+    def dump(self, answer: A) -> Kept:
+        """Return what is stored of it."""
 
-    def load(self, stored: dict[str, Any]) -> A:
+    def load(self, kept: Kept) -> A:
         """Return the answer to a repetition."""
+
+
+Keeping: TypeAlias = "Callable[[Answers[A]], Answers[A]]"
+"""Adds to how an answer is kept: the API keeps its response beside it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +68,21 @@ class Receipts:
 
     to_key: Callable[[str], Any]
 
-    def dump(self, answer: Receipt) -> dict[str, Any]:
+    def dump(self, answer: Receipt) -> Kept:
         """See ``Answers``."""
-        return {
-            "pk": None if answer.pk is None else str(answer.pk),  # nothing was recorded, and so no key drawn
-            "position": answer.position,
-            "version": answer.version,
-            "count": answer.count,
-        }
+        return Kept(
+            {
+                "pk": None if answer.pk is None else str(answer.pk),  # nothing was recorded, and so no key drawn
+                "position": answer.position,
+                "version": answer.version,
+                "count": answer.count,
+            }
+        )
 
-    def load(self, stored: dict[str, Any]) -> Receipt:
+    def load(self, kept: Kept) -> Receipt:
         """See ``Answers``."""
-        pk = stored["pk"]
-        return Receipt(**{**stored, "pk": None if pk is None else self.to_key(pk)}, replayed=True)
+        pk = kept.result["pk"]
+        return Receipt(**{**kept.result, "pk": None if pk is None else self.to_key(pk)}, replayed=True)
 
 
 def run_once(
@@ -102,11 +118,11 @@ def run_once(
                 f"The idempotency key {key!r} has already answered another request for {operation.name}. Use a new key "
                 "for a new request."
             )
-        return answers.load(stored.result)
+        return answers.load(Kept(stored.result, stored.response_status, stored.response_body))
     answer = act()
-    result = answers.dump(answer)
+    kept = answers.dump(answer)._asdict()
     try:
-        receipts.create(**scope, operation=names[-1], fingerprint=fingerprint, result=result, recorded_at=clock.now())
+        receipts.create(**scope, operation=names[-1], fingerprint=fingerprint, **kept, recorded_at=clock.now())
     except IntegrityError as error:
         # It was stored since we looked: by this very request inside itself, or unseen by an older snapshot.
         raise _in_flight(key) from error
