@@ -66,27 +66,36 @@ class Command:
     @functools.cached_property
     def parameters(self) -> tuple[Parameter, ...]:
         """Its arguments, in the order of its signature, without ``self``."""
-        return tuple(self._parameters())
+        return tuple(parameters_of(f"Command {self.function.__qualname__}", self.function, own=1))
 
-    def _parameters(self) -> Iterator[Parameter]:
-        hints = get_type_hints(self.function)
-        for parameter in list(self.signature.parameters.values())[1:]:
-            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
-                raise ImproperlyConfigured(
-                    f"Command {self.function.__qualname__}: *args, **kwargs and positional-only arguments cannot "
-                    "become a form or a schema. Name each argument."
-                )
-            if parameter.name not in hints:
-                raise ImproperlyConfigured(
-                    f"Command {self.function.__qualname__}: annotate {parameter.name!r}, so that it can be validated."
-                )
-            required = parameter.default is parameter.empty
-            yield Parameter(
-                name=parameter.name,
-                annotation=hints[parameter.name],
-                required=required,
-                default=None if required else parameter.default,
+
+def parameters_of(subject: str, function: Callable[..., Any], *, own: int = 0) -> Iterator[Parameter]:
+    """Yield the arguments of a function but for the first ``own`` ones, in order.
+
+    Raises ``ImproperlyConfigured`` for what no form and no schema can be made of.
+    """
+    try:
+        hints = get_type_hints(function)
+    except NameError as error:
+        raise ImproperlyConfigured(
+            f"{subject}: an annotation cannot be read ({error}). Import what it names at module level, outside "
+            "`if TYPE_CHECKING`."
+        ) from error
+    for parameter in list(inspect.signature(function).parameters.values())[own:]:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD, parameter.POSITIONAL_ONLY):
+            raise ImproperlyConfigured(
+                f"{subject}: *args, **kwargs and positional-only arguments cannot become a form or a schema. Name each "
+                "argument."
             )
+        if parameter.name not in hints:
+            raise ImproperlyConfigured(f"{subject}: annotate {parameter.name!r}, so that it can be validated.")
+        required = parameter.default is parameter.empty
+        yield Parameter(
+            name=parameter.name,
+            annotation=hints[parameter.name],
+            required=required,
+            default=None if required else parameter.default,
+        )
 
 
 @overload

@@ -18,7 +18,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
 
 from eventsourcing_app.aggregates.answers import Answer
-from eventsourcing_app.aggregates.declare import require_plain
+from eventsourcing_app.aggregates.declare import Parameter, parameters_of, require_plain
 from eventsourcing_app.aggregates.once import Keeping, Operation, fingerprint_of, reaction_key, run_once
 from eventsourcing_app.aggregates.receipts import FlowReceipt
 from eventsourcing_app.events.declare import MAX_NAME, is_name
@@ -91,6 +91,14 @@ class Flow(Generic[P, R]):
         is imported for the type checker alone.
         """
         return Answer(f"flow {self.name!r}", self._function)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Its arguments, in the order of its signature: what a form or a schema is made of.
+
+        Raises ``ImproperlyConfigured`` for those that none can be made of.
+        """
+        return tuple(parameters_of(f"Flow {self.name!r}", self._function))
 
     @property
     def place(self) -> str:

@@ -1,8 +1,9 @@
-"""From the signature of a command to the serializer of its request."""
+"""From the signature of a command or a flow to the serializer of its request."""
 
 from __future__ import annotations
 
 import types
+from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
@@ -25,12 +26,19 @@ from eventsourcing_app.api.fields import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from eventsourcing_app.aggregates.declare import Command, Parameter
+    from eventsourcing_app.aggregates.flow import Flow
 
 MAX_DIGITS = 38
 """Digits of a decimal that no field of the model limits."""
 MAX_ITEMS = 1000
 """Items of a list."""
+MAX_NAMED = 20
+"""How many arguments that there are not an error names."""
+MAX_NAME = 80
+"""How much of such a name."""
 
 
 class CommandSerializer(serializers.Serializer[Any]):
@@ -40,45 +48,84 @@ class CommandSerializer(serializers.Serializer[Any]):
         unknown = [name for name in data if name not in self.fields] if isinstance(data, dict) else []
         if unknown:
             refused = serializers.ErrorDetail(_("There is no such argument."), code="unknown")
-            raise serializers.ValidationError({name: [refused] for name in unknown})
+            raise serializers.ValidationError({name[:MAX_NAME]: [refused] for name in unknown[:MAX_NAMED]})
         return super().to_internal_value(data)
 
 
 def serializer_for(model: type[models.Model], command: Command) -> type[CommandSerializer]:
     """Make the serializer of a command's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
-    fields: dict[str, Any] = {}
-    for parameter in command.parameters:
-        options: dict[str, Any] = {"required": parameter.required}
-        fields[parameter.name] = _field(model, command, parameter, parameter.annotation, options)
-    name = f"{model.__name__}{command.name.title().replace('_', '')}Serializer"
-    return type(name, (CommandSerializer,), {"__doc__": command.description, **fields})
+    arguments = _Arguments(f"{model.__name__}.{command.name}", model)
+    name = f"{model.__name__}{_titled(command.name)}Serializer"
+    return arguments.serializer(name, command.description, command.parameters)
 
 
-def _field(
-    model: type[models.Model], command: Command, parameter: Parameter, annotation: Any, options: dict[str, Any]
-) -> serializers.Field[Any, Any, Any, Any]:
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin in (Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
-        (inner,) = (argument for argument in arguments if argument is not type(None))
-        return _field(model, command, parameter, inner, {**options, "allow_null": True})
-    if origin is list and len(arguments) == 1:
-        item = _field(model, command, parameter, arguments[0], {})
-        return serializers.ListField(child=item, max_length=MAX_ITEMS, **options)
-    if origin is Literal:
-        return OneOfField(members=arguments, **options)
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return OneOfField(members=list(annotation), **options)
-    if annotation is str:
-        return ExactCharField(**_text_limits(model, parameter), **options)
-    if annotation is Decimal:
-        return AmountField(**_digits(model, parameter), **options)
-    if annotation in _PLAIN:
-        return _PLAIN[annotation](**options)
-    raise ImproperlyConfigured(
-        f"{model.__name__}.{command.name}({parameter.name}: {annotation!r}) cannot be read from a request. Use str, "
-        "int, bool, Decimal, date, datetime, UUID, an Enum, a Literal, Optional or list of these; or leave the command "
-        "out of the view's `commands`."
-    )
+def serializer_for_flow(flow: Flow[..., Any], parameters: Iterable[Parameter]) -> type[CommandSerializer]:
+    """Make the serializer of some of a flow's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
+    description = (flow.__doc__ or "").partition("\n\n")[0]
+    return _Arguments(flow.name, None).serializer(f"{_titled(flow.name)}Serializer", description, parameters)
+
+
+def _titled(name: str) -> str:
+    return "".join(character for character in name.title() if character.isalnum())
+
+
+@dataclass(frozen=True, slots=True)
+class _Arguments:
+    """The fields of what is called ``subject``. Fields of the model limit the arguments that have their names."""
+
+    subject: str
+    model: type[models.Model] | None
+
+    def serializer(self, name: str, description: str, parameters: Iterable[Parameter]) -> type[CommandSerializer]:
+        fields = {
+            parameter.name: self._field(parameter, parameter.annotation, {"required": parameter.required})
+            for parameter in parameters
+        }
+        return type(name, (CommandSerializer,), {"__doc__": description, **fields})
+
+    def _field(
+        self, parameter: Parameter, annotation: Any, options: dict[str, Any]
+    ) -> serializers.Field[Any, Any, Any, Any]:
+        origin, arguments = get_origin(annotation), get_args(annotation)
+        if origin in (Union, types.UnionType) and type(None) in arguments and len(arguments) == 2:
+            (inner,) = (argument for argument in arguments if argument is not type(None))
+            return self._field(parameter, inner, {**options, "allow_null": True})
+        if origin is list and len(arguments) == 1:
+            item = self._field(parameter, arguments[0], {})
+            return serializers.ListField(child=item, max_length=MAX_ITEMS, **options)
+        if origin is Literal:
+            return OneOfField(members=arguments, **options)
+        if isinstance(annotation, type) and issubclass(annotation, Enum):
+            return OneOfField(members=list(annotation), **options)
+        if annotation is str:
+            return ExactCharField(**self._text_limits(parameter), **options)
+        if annotation is Decimal:
+            return AmountField(**self._digits(parameter), **options)
+        if annotation in _PLAIN:
+            return _PLAIN[annotation](**options)
+        raise ImproperlyConfigured(
+            f"{self.subject}({parameter.name}: {annotation!r}) cannot be read from a request. Use str, int, bool, "
+            "Decimal, date, datetime, UUID, an Enum, a Literal, Optional or list of these; or leave the command out of "
+            "the view's `commands`."
+        )
+
+    def _text_limits(self, parameter: Parameter) -> dict[str, Any]:
+        field = self._model_field(parameter.name)
+        if not isinstance(field, models.CharField):
+            return {"allow_blank": True}
+        return {"max_length": field.max_length, "allow_blank": field.blank or parameter.default == ""}
+
+    def _digits(self, parameter: Parameter) -> dict[str, Any]:
+        field = self._model_field(parameter.name)
+        if isinstance(field, models.DecimalField):
+            return {"max_digits": field.max_digits, "decimal_places": field.decimal_places}
+        return {"max_digits": MAX_DIGITS, "decimal_places": None}
+
+    def _model_field(self, name: str) -> object:
+        try:
+            return None if self.model is None else self.model._meta.get_field(name)
+        except FieldDoesNotExist:
+            return None
 
 
 _PLAIN: dict[Any, type[serializers.Field[Any, Any, Any, Any]]] = {
@@ -88,24 +135,3 @@ _PLAIN: dict[Any, type[serializers.Field[Any, Any, Any, Any]]] = {
     datetime: UTCField,
     UUID: ExactUUIDField,
 }
-
-
-def _text_limits(model: type[models.Model], parameter: Parameter) -> dict[str, Any]:
-    field = _model_field(model, parameter.name)
-    if not isinstance(field, models.CharField):
-        return {"allow_blank": True}
-    return {"max_length": field.max_length, "allow_blank": field.blank or parameter.default == ""}
-
-
-def _digits(model: type[models.Model], parameter: Parameter) -> dict[str, Any]:
-    field = _model_field(model, parameter.name)
-    if isinstance(field, models.DecimalField):
-        return {"max_digits": field.max_digits, "decimal_places": field.decimal_places}
-    return {"max_digits": MAX_DIGITS, "decimal_places": None}
-
-
-def _model_field(model: type[models.Model], name: str) -> object:
-    try:
-        return model._meta.get_field(name)
-    except FieldDoesNotExist:
-        return None
