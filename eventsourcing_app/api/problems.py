@@ -15,6 +15,7 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404
 from django.utils.encoding import force_str
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _lazy
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -53,6 +54,15 @@ class StateRefused(exceptions.APIException):
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "state_refused"
+
+
+class Busy(exceptions.APIException):
+    """Others were in the way; nothing was done, and the same request may succeed."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = _lazy("Others were at work on the same. Nothing was done: send it again.")
+    default_code = "busy"
+    wait = 1
 
 
 class ProblemResponse(Response):

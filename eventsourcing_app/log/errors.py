@@ -22,6 +22,9 @@ STREAM_VERSION = "eventsourcing_stream_version"
 _LOST_RACES = ("40001", "40P01")
 """SQLSTATE of a serialization failure, and of a deadlock that was broken by giving up this transaction."""
 
+_LOCK_TIMEOUT = "55P03"
+"""SQLSTATE after ``lock_timeout``: another transaction has held what this one needs for too long."""
+
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 """How SQLite's names begin for "database is locked": another connection writes."""
 
@@ -61,6 +64,12 @@ def is_lost_race(error: BaseException) -> bool:
     if getattr(getattr(cause, "diag", None), "sqlstate", None) in _LOST_RACES:
         return True
     return getattr(cause, "sqlite_errorname", "").startswith(_BUSY)
+
+
+def is_too_busy(error: BaseException) -> bool:
+    """Whether the transaction was given up because of others: by a lost race, or since it has waited long enough."""
+    cause = error.__cause__ if isinstance(error, DatabaseError) else None
+    return is_lost_race(error) or getattr(getattr(cause, "diag", None), "sqlstate", None) == _LOCK_TIMEOUT
 
 
 @contextmanager
