@@ -7,12 +7,14 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from rest_framework.routers import DefaultRouter
 
-from demo_bank.api import AccountViewSet
+from demo_bank.api import AccountViewSet, BatchViewSet, TransferViewSet
 from eventsourcing_app.api import StoredEventViewSet
 
 router = DefaultRouter()
 router.include_format_suffixes = False
 router.register("accounts", AccountViewSet, basename="account")
+router.register("transfers", TransferViewSet, basename="transfer")
+router.register("batch", BatchViewSet, basename="batch")
 router.register("events", StoredEventViewSet, basename="event")
 
 urlpatterns: list[URLPattern | URLResolver] = [

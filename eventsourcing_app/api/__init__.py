@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.batch import BatchViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
+    from eventsourcing_app.api.flows import FlowViewSet
     from eventsourcing_app.api.pagination import KeysetPagination
     from eventsourcing_app.api.parsers import JSONParser
     from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
     from eventsourcing_app.api.problems import exception_handler
 
 __all__ = [
+    "BatchViewSet",
     "CommandPermission",
     "EventSourcedViewSet",
+    "FlowViewSet",
     "JSONParser",
     "KeysetPagination",
     "StoredEventPermission",
@@ -28,8 +32,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "BatchViewSet": "batch",
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
+    "FlowViewSet": "flows",
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
     "StoredEventPermission": "permissions",

@@ -55,6 +55,6 @@ class Expected:
         self._tags = None if self._header is None else set(parse_etags(self._header))
 
     def check(self, version: int) -> None:
-        """Raise ``PreconditionFailed`` if it is another one."""
+        """Raise ``PreconditionFailed`` if it is another one. What was done meanwhile must be rolled back then."""
         if self._tags is not None and "*" not in self._tags and etag_of(version) not in self._tags:
             raise PreconditionFailed(self._header or "", version)

@@ -21,6 +21,16 @@ class CommandPermission(BasePermission):
         return bool(request.user and request.user.is_authenticated and request.user.has_perms(required))
 
 
+class FlowPermission(BasePermission):
+    """Asks for the view's ``permission``: Django's, or a function of the request that decides."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed: Any = view.permission  # type: ignore[attr-defined]  # see FlowViewSet
+        if not request.user or not request.user.is_authenticated:
+            return False
+        return bool(needed(request) if callable(needed) else request.user.has_perm(needed))
+
+
 class StoredEventPermission(BasePermission):
     """Needs ``eventsourcing_app.view_storedevent``."""
 

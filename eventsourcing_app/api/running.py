@@ -13,6 +13,7 @@ from django.http import Http404
 from django.urls import NoReverseMatch
 from django.utils.translation import gettext as _
 from rest_framework import serializers, status
+from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
@@ -138,6 +139,14 @@ class CommandViews(StateViews):
         code = status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK
         return Reply(code, self._outcome(receipt))
 
+    def visible_object(self, pk: Any) -> Any:
+        """Return the object with a primary key, as far as this request may act on it. Raises ``Http404``."""
+        if not is_text(str(pk)):
+            raise Http404
+        found = get_object_or_404(self.filter_queryset(self.get_queryset()), pk=pk)
+        self.check_object_permissions(self.request, found)
+        return found
+
     def _target(self, *, repeatable: bool) -> Any:
         """Return the key of the object; also of one whose row has gone, which the same request may have removed."""
         try:
@@ -187,6 +196,12 @@ class CommandViews(StateViews):
         return headers
 
     # Which command
+
+    @classmethod
+    def offered_command(cls, name: str) -> tuple[str, Command] | None:
+        """Return a command that is offered here, after the name of the view's method for it."""
+        found = ((method, command) for method, (command, _serializer) in cls._offered.items() if command.name == name)
+        return next(found, None)
 
     def _method(self) -> str | None:
         # While OPTIONS and the browsable API look at what POST would take, `action` is not yet that of POST.

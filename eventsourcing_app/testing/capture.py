@@ -16,7 +16,7 @@ from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.log.read import read_by_id
 from eventsourcing_app.log.recorded import RecordedEvent
-from eventsourcing_app.log.watch import watchers
+from eventsourcing_app.log.watch import watching
 
 if TYPE_CHECKING:
     from unittest import TestCase, TestResult
@@ -72,12 +72,8 @@ class CapturedEvents(Sequence[RecordedEvent], Generic[E]):
     @contextmanager
     def _watching(self) -> Iterator[None]:
         """Capture inside the block, and do not ask the log at its end."""
-        note = self._note
-        watchers.set((*watchers.get(), note))
-        try:
+        with watching(self._note):
             yield
-        finally:  # not by a token: the teardown of a test may run in another context than its setup
-            watchers.set(tuple(watch for watch in watchers.get() if watch is not note))
 
     def _note(self, event_ids: Sequence[UUID]) -> None:
         self._noted.extend(event_ids)

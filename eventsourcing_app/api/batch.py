@@ -1,0 +1,247 @@
+"""Several commands in one request: all of them are run, in their order, or none."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext as _
+from rest_framework import serializers, status
+from rest_framework.exceptions import APIException, ErrorDetail, ValidationError
+from rest_framework.permissions import IsAuthenticated
+from rest_framework.response import Response
+
+from eventsourcing_app.access.streams import models_by_stream_type
+from eventsourcing_app.aggregates.flow import flow
+from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
+from eventsourcing_app.api.asking import viewset_for
+from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.commands import CommandSerializer
+from eventsourcing_app.api.conditional import PreconditionFailed
+from eventsourcing_app.api.fields import ExactCharField, ExactIntegerField
+from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
+from eventsourcing_app.api.running import refusals_answered
+from eventsourcing_app.context import context
+from eventsourcing_app.exceptions import CommandRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rest_framework.request import Request
+
+    from eventsourcing_app.aggregates.declare import Command
+    from eventsourcing_app.aggregates.manager import EventSourcedManager
+    from eventsourcing_app.api.aggregates import EventSourcedViewSet
+
+
+class BatchTooLarge(APIException):
+    """The batch has more commands than one request may have."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "batch_too_large"
+
+
+class CallSerializer(CommandSerializer):
+    """One command of a batch."""
+
+    stream_type = ExactCharField(help_text="The kind of aggregate.")
+    stream_key = ExactCharField(required=False, help_text="Which one; left out for a command that creates one.")
+    command = ExactCharField(help_text="The name of the command.")
+    arguments = serializers.JSONField(required=False, help_text="Its arguments, as an object.")
+    version = ExactIntegerField(required=False, help_text="The version that the client has seen, as If-Match.")
+
+
+class BatchSerializer(CommandSerializer):
+    """A batch of commands."""
+
+    commands = serializers.ListField(child=serializers.JSONField(), allow_empty=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """One command of a batch, checked."""
+
+    stream_type: str
+    pk: Any
+    """``None`` for a command that creates an aggregate."""
+    command: str
+    arguments: dict[str, Any]
+    version: int | None
+
+
+class _Item(NamedTuple):
+    """A command of a batch, and the viewset that it would have been posted to."""
+
+    view: EventSourcedViewSet
+    command: Command
+    call: Call
+
+
+_running: ContextVar[int | None] = ContextVar("eventsourcing_app.batch", default=None)
+"""The number of the call that is being run."""
+
+
+@flow("eventsourcing_app.batch")
+def run_batch(calls: list[Call]) -> list[Receipt]:
+    """Run commands on several aggregates, all of them or none."""
+    models, receipts = models_by_stream_type(), []
+    for stream_type in sorted({call.stream_type for call in calls}):
+        # All locks at first, in one order for all, so that two batches never wait for each other.
+        manager: EventSourcedManager[Any] = models[stream_type].objects
+        keys = [call.pk for call in calls if call.stream_type == stream_type and call.pk is not None]
+        manager._lock(manager.get_queryset().values_list("pk"), keys)
+    for number, call in enumerate(calls):
+        _running.set(number)
+        receipts.append(_run_one(models[call.stream_type], call))
+    _running.set(None)
+    return receipts
+
+
+def _run_one(model: Any, call: Call) -> Receipt:
+    function = getattr(model, call.command)
+    if call.pk is None:
+        created: Receipt = model.objects.perform_new(function, **call.arguments)
+        return created
+    try:
+        receipt: Receipt = model.objects.perform(call.pk, function, **call.arguments)
+    except CommandRejected:
+        _require_version(call, model.objects.get(pk=call.pk).version)
+        raise
+    _require_version(call, receipt.version - receipt.count)
+    return receipt
+
+
+def _require_version(call: Call, actual: int) -> None:
+    if call.version is not None and call.version != actual:
+        raise PreconditionFailed(str(call.version), actual)
+
+
+class BatchViewSet(ApiViewSet):
+    """Commands of these viewsets, several in one request::
+
+        class BatchViewSet(api.BatchViewSet):
+            viewsets = (AccountViewSet,)
+
+    ``POST /`` with ``{"commands": [{"stream_type": …, "stream_key": …, "command": …, "arguments": {…}}, …]}`` runs them
+    in their order, in one transaction, and answers with ``results``, one for each: what the command by itself would
+    have been answered with, and its ``status``. If one fails, nothing has happened: the problem is that one's, with its
+    number as ``item`` and what became of each in ``results``. Each needs what it would need by itself. With an
+    ``Idempotency-Key`` the whole can be repeated safely; ``version`` of a command is what ``If-Match`` is elsewhere.
+    """
+
+    viewsets: ClassVar[Sequence[type[EventSourcedViewSet]]] = ()
+    """The viewsets whose commands are offered."""
+    largest: ClassVar[int] = 100
+    """How many commands one request may have (413 beyond)."""
+    idempotency_key_required: ClassVar[bool] = False
+    """Whether a request needs an ``Idempotency-Key`` (400 without it)."""
+    permission_classes = (IsAuthenticated,)
+    pagination_class = None
+    serializer_class = BatchSerializer
+    http_method_names = ("post", "head", "options")
+
+    _at: int | None = None
+    _size = 0
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        types = [viewset.model.stream_type for viewset in cls.viewsets]
+        if len(set(types)) != len(types):
+            raise ImproperlyConfigured(f"{cls.__name__}.viewsets: name one viewset for each model.")
+
+    def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Run several commands, all of them or none."""
+        items = self._items(request)
+        key = key_of(request, required=self.idempotency_key_required)
+        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(partial(self._told, items))
+        _running.set(None)
+        try:
+            with context(), refusals_answered():
+                receipt = run_batch.run(key, ([item.call for item in items],), {}, keeping=replying.keeping)
+        except Exception:
+            self._at = _running.get()
+            raise
+        reply = replying.reply_to(receipt)
+        return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})
+
+    def handle_exception(self, exc: Exception) -> Response:
+        response = super().handle_exception(exc)
+        if self._at is not None and isinstance(response.data, dict):
+            failed = {"status": response.status_code, "code": response.data["code"]}
+            undone, left = {"status": 424, "code": "rolled_back"}, {"status": 424, "code": "not_run"}
+            results = [undone] * self._at + [failed] + [left] * (self._size - self._at - 1)
+            response.data |= {"item": self._at, "results": results}
+        return response
+
+    # Reading the request
+
+    def _items(self, request: Request) -> list[_Item]:
+        serializer = self.get_serializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        given = serializer.validated_data["commands"]
+        self._size = len(given)
+        if self._size > self.largest:
+            raise BatchTooLarge(_("A batch has at most %d commands.") % self.largest)
+        items, errors = list[_Item](), dict[str, Any]()
+        for number, each in enumerate(given):
+            try:
+                items.append(self._item(number, each))
+            except ValidationError as error:
+                errors[str(number)] = error.detail
+        if errors:
+            raise ValidationError({"commands": errors})
+        self._at = None
+        return items
+
+    def _item(self, number: int, given: Any) -> _Item:
+        serializer = CallSerializer(data=given, context=self.get_serializer_context())
+        serializer.is_valid(raise_exception=True)
+        call = serializer.validated_data
+        viewset = next((each for each in self.viewsets if each.model.stream_type == call["stream_type"]), None)
+        if viewset is None:
+            raise _refused("stream_type", _("It is none of those that are offered here."))
+        found = viewset.offered_command(call["command"])
+        if found is None:
+            raise _refused("command", _("There is no such command."))
+        method, command = found
+        if command.creates == ("stream_key" in call):
+            raise _refused("stream_key", _("It belongs to commands on what exists, and only to those."))
+        view = viewset_for(viewset, self, method)
+        self._at = number  # what is refused from here on, is refused to this one
+        view.check_permissions(self.request)
+        view.check_throttles(self.request)
+        pk = None if command.creates else view.visible_object(call["stream_key"]).pk
+        self._at = None
+        try:
+            arguments = view.checked_arguments(command, call.get("arguments", {}))
+        except ValidationError as error:
+            raise ValidationError({"arguments": error.detail}) from error
+        if view.if_match_required and pk is not None and "version" not in call:
+            raise _refused("version", _("This command needs the version that you have seen."), "required")
+        return _Item(
+            view,
+            command,
+            Call(
+                stream_type=viewset.model.stream_type,
+                pk=pk,
+                command=command.name,
+                arguments=arguments,
+                version=call.get("version"),
+            ),
+        )
+
+    # Answering
+
+    def _told(self, items: Sequence[_Item], receipt: FlowReceipt[list[Receipt]]) -> Reply:
+        results = []
+        for item, each in zip(items, receipt.value, strict=True):
+            reply = item.view.told(item.command, each)
+            results.append({"status": reply.status, **reply.body})
+        return Reply(status.HTTP_200_OK, {"results": results, "position": receipt.position})
+
+
+def _refused(name: str, why: str, code: str = "invalid") -> ValidationError:
+    return ValidationError({name: [ErrorDetail(why, code=code)]})
