@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from django.contrib.auth.models import User
@@ -40,7 +41,7 @@ class Slowly(ScopedRateThrottle):
 
 class GuardedWalletViewSet(EventSourcedViewSet):
     model = Wallet
-    commands = ("open", "add", "take", "close")
+    commands: ClassVar[Collection[str]] = ("open", "add", "take", "close")
     command_permissions = {"open": is_staff, "take": owns, "close": "samples.view_wallet"}
     command_serializers = {"add": WholePounds}
     command_throttle_scopes = {"add": "money"}
