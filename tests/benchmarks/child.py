@@ -27,7 +27,10 @@ if TYPE_CHECKING:
     from tests.benchmarks.work import Done
 
 DJANGO_SIDES = frozenset(
-    {"ours", "ours_long", "ours_reactions", "ours_running", "ours_seeds", "django_q_side", "simple_history_side"}
+    {
+        *("ours", "ours_http", "ours_long", "ours_reactions", "ours_running", "ours_seeds"),
+        *("django_q_side", "simple_history_side"),
+    }
 )
 
 

@@ -22,6 +22,11 @@ if JOB.side == "simple_history_side":
         "simple_history",
         "tests.benchmarks.plain_bank",
     ]
+if JOB.side == "ours_http":
+    INSTALLED_APPS += ["rest_framework", "tests.benchmarks.web"]
+    ROOT_URLCONF = "tests.benchmarks.web.urls"
+    DATABASES["default"]["CONN_MAX_AGE"] = None
+    ALLOWED_HOSTS = ["localhost"]
 MIDDLEWARE = ["eventsourcing_app.middleware.EventContextMiddleware"]
 EVENTSOURCING = {"DISPATCHER": JOB.dispatcher}
 CLUSTERS: dict[str, dict[str, float]] = {
