@@ -240,8 +240,15 @@ class Runner(Generic[M]):
         key: str | None = None,
         *,
         keeping: Keeping[Receipt] = lambda answers: answers,
+        lock: Callable[[Any], M] | None = None,
+        savepoint: bool = True,
     ) -> None:
+        """Prepare to run. ``lock`` loads and locks an aggregate by its key, in another way than the manager does.
+
+        Without ``savepoint`` an error must end the transaction of the caller; where there is none, it changes nothing.
+        """
         self._manager, self._key, self._keeping = manager, key, keeping
+        self._lock, self._savepoint = lock or manager._lock_one, savepoint
 
     def perform(
         self, pk: Any, command: Callable[Concatenate[M, P], object], /, *args: P.args, **kwargs: P.kwargs
@@ -249,7 +256,7 @@ class Runner(Generic[M]):
         """See ``EventSourcedManager.perform``."""
 
         def act(*, repeatable: bool) -> Receipt:
-            instance = self._manager._lock_one(pk)
+            instance = self._lock(pk)
             command(instance, *args, **kwargs)
             return _saved(instance, repeatable=repeatable)
 
@@ -280,7 +287,7 @@ class Runner(Generic[M]):
         declared = own_command(model, command)
         operation = Operation(f"{model.stream_type}.{declared.name}", stream_key)
         key = reaction_key(*operation) if self._key is None else self._key
-        with transaction.atomic(using=conf.DATABASE):
+        with transaction.atomic(using=conf.DATABASE, savepoint=self._savepoint):
             if key is None:
                 return act(repeatable=False)
             bound = declared.signature.bind(None, *args, **kwargs)

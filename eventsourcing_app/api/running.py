@@ -57,6 +57,12 @@ class CommandViews(StateViews):
     command_throttle_scopes: ClassVar[Mapping[str, str]] = {}
     """By the name of a command, the scope that DRF's ``ScopedRateThrottle`` counts it in; else ``throttle_scope``."""
 
+    _locking = False
+    """Whether objects that are looked for are locked."""
+    _acted_on: EventSourcedModel | None = None
+    """The object that the command was run on, by this request itself."""
+    _found_version: int | None = None
+    """The version that it had before."""
     _offered: ClassVar[dict[str, tuple[Command, type[serializers.Serializer[Any]]]]] = {}
 
     # Hooks
@@ -109,24 +115,53 @@ class CommandViews(StateViews):
         key = key_of(request, required=self.idempotency_key_required)
         expected = Expected(request, required=self.if_match_required and not command.creates)
         replying: Replying[Receipt] = Replying(partial(self.told, command))
-        runner: Runner[Any] = Runner(self.model.objects, key, keeping=replying.keeping)
-        function = getattr(self.model, command.name)
-        # One transaction, so that state and events are those of this command, whoever comes next.
-        with context(), refusals_answered(), transaction.atomic(using=conf.DATABASE):
-            if command.creates:
-                receipt = runner.perform_new(function, **arguments)
-            else:
-                pk = self._target(repeatable=key is not None)
-                try:
-                    receipt = runner.perform(pk, function, **arguments)
-                except CommandRejected:
-                    # To whoever expected another state, that is the answer: the refusal is about this one.
-                    expected.check(self.model.objects.get(pk=pk).version)
-                    raise
-                if not receipt.replayed:
+        try:
+            # One transaction, so that state and events are those of this command, whoever comes next.
+            with context(), refusals_answered(), transaction.atomic(using=conf.DATABASE):
+                receipt = self._perform(command, arguments, key, replying)
+                if not receipt.replayed and not command.creates:
                     expected.check(receipt.version - receipt.count)
-            reply = replying.reply_to(receipt)
+                reply = replying.reply_to(receipt)
+        except CommandRejected:
+            # To whoever expected another state, that is the answer: the refusal is about this one.
+            if self._found_version is not None:
+                expected.check(self._found_version)
+            raise
         return Response(reply.body, status=reply.status, headers=self._headers(command, receipt))
+
+    def _perform(
+        self, command: Command, arguments: dict[str, Any], key: str | None, replying: Replying[Receipt]
+    ) -> Receipt:
+        runner: Runner[Any] = Runner(
+            self.model.objects, key, keeping=replying.keeping, lock=self._locked, savepoint=False
+        )
+        function = getattr(self.model, command.name)
+        if command.creates:
+            return runner.perform_new(function, **arguments)
+        if key is None:
+            return runner.perform(None, function, **arguments)  # what is locked is what the address says
+        # The key comes first: a request that is under way shall be refused at once, and not wait for its lock.
+        return runner.perform(self._target(), function, **arguments)
+
+    def _locked(self, _pk: Any) -> Any:
+        """Lock the object of this request, as far as its user may act on it: decided about the state that is locked."""
+        self._locking = True
+        try:
+            found = self.get_object()
+        finally:
+            self._locking = False
+        self._acted_on, self._found_version = found, found.version
+        return found
+
+    def filter_queryset(self, queryset: Any) -> Any:
+        found = super().filter_queryset(queryset)
+        if not self._locking:
+            return found
+        query = found.query
+        if query.distinct or query.group_by is not None or query.combinator or query.is_sliced:
+            # No database locks rows of these; the rows that they come from it does.
+            found = self.model._default_manager.using(conf.DATABASE).filter(pk__in=found.order_by().values("pk"))
+        return found.select_for_update(no_key=True, of=("self",))
 
     def checked_arguments(self, command: Command, data: Any) -> dict[str, Any]:
         """Return what a command is to be run with. Raises ``ValidationError``."""
@@ -147,7 +182,7 @@ class CommandViews(StateViews):
         self.check_object_permissions(self.request, found)
         return found
 
-    def _target(self, *, repeatable: bool) -> Any:
+    def _target(self) -> Any:
         """Return the key of the object; also of one whose row has gone, which the same request may have removed."""
         try:
             return self.get_object().pk
@@ -157,7 +192,7 @@ class CommandViews(StateViews):
             if self.command_rule() is not None:
                 raise  # there is nothing left that it could decide about
             try:
-                if not repeatable or not gone or self.model._base_manager.filter(pk=pk).exists():
+                if not gone or self.model._base_manager.filter(pk=pk).exists():
                     raise
             except (TypeError, ValueError, ValidationError) as error:  # no such key
                 raise Http404 from error
@@ -179,6 +214,8 @@ class CommandViews(StateViews):
         }
 
     def _state_after(self, receipt: Receipt) -> EventSourcedModel:
+        if self._acted_on is not None:
+            return self._acted_on
         state = self.model.objects.using(conf.DATABASE).filter(pk=receipt.pk).first()
         if state is None or state.version != receipt.version:  # it has ended and left no row, or was changed since
             return self.model.objects.at(receipt.pk, version=receipt.version)
