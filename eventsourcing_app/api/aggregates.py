@@ -16,6 +16,7 @@ from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.masking import VIEW_PAYLOAD
 from eventsourcing_app.access.visibility import VIEW_EVENTS
 from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.api.commands import serializer_for
@@ -63,9 +64,10 @@ class EventSourcedViewSet(StateViews):
 
     Permissions are Django's: ``view_<model>`` for everything; for a command also ``<command>_<model>`` if the model
     declares it in ``Meta.permissions``, otherwise ``add_<model>`` (creating) or ``change_<model>``; for the trail,
-    states of the past and differences also ``eventsourcing_app.view_storedevent``. Override ``permission_for`` to
-    decide otherwise, and ``get_queryset`` to show a user some objects only: what is not in it does not exist (404), for
-    commands and trail as well.
+    states of the past and differences also ``eventsourcing_app.view_storedevent``, and for all that is told by what
+    events say, ``eventsourcing_app.view_payload``. Override ``permission_for`` to decide otherwise, and
+    ``get_queryset`` to show a user some objects only: what is not in it does not exist (404), for commands and trail as
+    well.
     """
 
     model: ClassVar[type[EventSourcedModel]]
@@ -130,7 +132,8 @@ class EventSourcedViewSet(StateViews):
         if (command := self._command()) is not None:
             required.append(self.permission_for(command))
         elif self.action in _OF_THE_PAST or is_asked_for(self.request.query_params):
-            required.append(VIEW_EVENTS)
+            # The trail is masked; of what is folded from payloads nothing would be left.
+            required += [VIEW_EVENTS] if self.action == "events" else [VIEW_EVENTS, VIEW_PAYLOAD]
         return required
 
     # Reading
@@ -203,7 +206,7 @@ class EventSourcedViewSet(StateViews):
         else:
             tell_positions([state])
         return {
-            "events": StoredEventSerializer(written, many=True).data,
+            "events": StoredEventSerializer(written, many=True, context=self.get_serializer_context()).data,
             "state": self.state_of(state).data,
             "version": receipt.version,
             "position": receipt.position,
