@@ -28,11 +28,12 @@ WITH RECURSIVE search (low, high) AS (
 )
 SELECT low, (SELECT min(position) FROM {log}), (SELECT max(position) FROM {log}) FROM search WHERE low >= high
 """
-# Held back from the planners: each would take the end of the log's key for the way to the first or last such row.
+# Each planner would take the log's own key for the way there, and read half of the log: so PostgreSQL gets no order to
+# use, and a position that only the index over periods knows in this form.
 _FURTHEST = {
     "postgresql": """
 SELECT {end}(position) FROM (
-    SELECT position FROM {log} WHERE recorded_at {times} %s AND position {places} %s OFFSET 0
+    SELECT position FROM {log} WHERE recorded_at {times} %s AND (position + 0) {places} %s OFFSET 0
 ) AS astray
 """,
     "sqlite": """

@@ -107,7 +107,7 @@ class StoredEvent(models.Model):
                 condition=models.Q(causation_id__isnull=False),
             ),
             # A period of time, with positions, which tell where it begins and ends in the log: see periods.
-            TimeIndex(fields=("recorded_at", "position"), name="eventsourcing_period"),
+            TimeIndex(models.F("recorded_at"), models.F("position") + 0, name="eventsourcing_period"),
         )
 
     def __str__(self) -> str:
