@@ -28,7 +28,7 @@ from eventsourcing_app.models import StoredEvent
 from tests.api_client import client_of, problem_of, user_with
 from tests.conftest import ROOT
 from tests.reactions_sample.scene import until
-from tests.samples.factories import LOG, open_wallet, tamper
+from tests.samples.factories import LOG, counter_of, open_wallet, tamper
 from tests.samples.models import Wallet
 
 if TYPE_CHECKING:
@@ -242,9 +242,9 @@ def test_memory_stays_constant_however_long_the_log_is() -> None:
         tracemalloc.stop()
         return used
 
-    open_many(2_000)
+    counter_of(2_000)
     few = peak()
-    open_many(18_000)
+    counter_of(18_000)
     assert StoredEvent.objects.count() == 20_000
     assert peak() < few * 1.3
 
