@@ -312,7 +312,7 @@ def test_pages_take_the_same_queries_however_many_events_there_are(auditor: APIC
         f"/api/events/?stream_key={root.pk}",
         f"/api/events/{cause.position}/",
     )
-    counts = []
+    counts: list[list[int]] = []
     for _round in range(2):
         counts.append([])
         for url in urls:

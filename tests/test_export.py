@@ -127,7 +127,7 @@ def test_it_is_filtered_as_the_list_is(auditor: APIClient, wallet: Wallet) -> No
 
 def test_what_comes_while_it_runs_is_left_to_the_next_one(auditor: APIClient) -> None:
     open_many(WINDOW + 1)
-    response = auditor.get("/api/events/", headers={"Accept": NDJSON})
+    response: Any = auditor.get("/api/events/", headers={"Accept": NDJSON})
     last = int(response.headers["Log-Position"])
     parts = iter(response.streaming_content)
     first = next(parts)
@@ -334,10 +334,9 @@ def test_a_server_breaks_off_where_an_error_does(server: httpx.Client) -> None:
     broken = StoredEvent.objects.latest("position").position
     nonsense = "infinity" if connection.vendor == "postgresql" else "nonsense"
     tamper(f"UPDATE {LOG} SET recorded_at = %s WHERE position = %s", [nonsense, broken])
-    received = []
+    received: list[str] = []
     with server.stream("GET", "/events/?format=ndjson") as answer, pytest.raises(httpx.RemoteProtocolError):
-        for line in answer.iter_lines():
-            received.append(line)
+        received.extend(answer.iter_lines())
     assert answer.status_code == 200
     assert json.loads(received[-1])["error"] == "export_failed"
     assert len(received) == WINDOW + 1
