@@ -54,7 +54,12 @@ urlpatterns = [path("api/", include(router.urls))]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
-AUDITOR = ("samples.view_wallet", "samples.change_wallet", "eventsourcing_app.view_storedevent")
+AUDITOR = (
+    "samples.view_wallet",
+    "samples.change_wallet",
+    "eventsourcing_app.view_storedevent",
+    "eventsourcing_app.view_payload",
+)
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ class Login:
 _APPS = ("demo_bank", "eventsourcing_app")
 _WHO = (
     ("admin", "may do everything"),
-    ("auditor", "sees everything, changes nothing"),
+    ("auditor", "sees and exports everything, changes nothing"),
     ("teller", "sees everything, works with accounts"),
 )
 
@@ -53,6 +53,8 @@ def _ensure(name: str, may: str) -> Login:
 def _permissions(name: str) -> list[Permission]:
     ours = Permission.objects.filter(content_type__app_label__in=_APPS)
     wanted = ours.filter(codename__startswith="view_")
+    if name == "auditor":
+        wanted |= ours.filter(codename="export_storedevent")
     if name == "teller":
         wanted |= ours.filter(codename__in=("add_account", "change_account"))
     return list(wanted)

@@ -1,4 +1,4 @@
-"""Filters of stored events: by names of a fixed list and by equality only.
+"""Filters of stored events: by names of a fixed list, by equality, and by a period of time.
 
 No name from outside ever reaches the ORM as a keyword, and nothing can be asked of ``data`` and ``metadata``: a lookup
 into them would answer questions about what is not shown.
@@ -15,13 +15,16 @@ from django.db.models import Q
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.events.registry import registry
 from eventsourcing_app.log.names import names_of
+from eventsourcing_app.log.periods import first_position, last_position_before
+from eventsourcing_app.log.read import stream_types_in_log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from eventsourcing_app.log.records import StoredEventQuerySet
 
-FILTERS: Final = ("type", "stream_type", "stream_key", "actor", "correlation_id")
+FILTERS: Final = ("type", "stream_type", "stream_key", "actor", "correlation_id", "causation_id")
 """What stored events can be filtered by, each for equality."""
 LARGEST_POSITION: Final = 2**63 - 1
 
@@ -39,7 +42,25 @@ def filtered(events: StoredEventQuerySet, name: str, values: Sequence[str]) -> S
         values = sorted({wire_name for value in values for wire_name in _wire_names(value)})
     elif name == "stream_type":
         values = sorted({each for value in values for each in names_of(value)})
+    elif name == "causation_id" and any(_uuid(value) is None for value in values):
+        raise ValueError("causation_id must be the id of an event, a UUID.")
     return events.filter(Q((f"{name}__in", values)) if len(values) > 1 else Q((name, values[0])))
+
+
+def of_any_stream_type(events: StoredEventQuerySet) -> StoredEventQuerySet:
+    """Keep them all, but name every stream type that there is: so a key alone is found by the index over streams."""
+    return events.filter(stream_type__in=stream_types_in_log())
+
+
+def recorded(
+    events: StoredEventQuerySet, *, since: datetime | None = None, until: datetime | None = None
+) -> StoredEventQuerySet:
+    """Keep the events that were recorded at or after ``since`` and before ``until``; two statements for each."""
+    if since is not None:
+        events = events.filter(recorded_at__gte=since, position__gte=first_position(since))
+    if until is not None:
+        events = events.filter(recorded_at__lt=until, position__lte=last_position_before(until))
+    return events
 
 
 def found(events: StoredEventQuerySet, term: str) -> StoredEventQuerySet:

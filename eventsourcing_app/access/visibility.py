@@ -1,7 +1,8 @@
 """What a user may see: every view starts at one of these querysets, so that no door forgets to ask.
 
 Stored events show everything that ever happened, so they need a permission of their own
-(``eventsourcing_app.view_storedevent``), whatever the user may see of the present state.
+(``eventsourcing_app.view_storedevent``), whatever the user may see of the present state. What they say needs one more:
+see ``masking``.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 VIEW_EVENTS: Final = "eventsourcing_app.view_storedevent"
 """The permission to see stored events."""
+EXPORT_EVENTS: Final = "eventsourcing_app.export_storedevent"
+"""The permission to take them along, as many as there are, besides that to see them."""
 
 
 class Viewer(Protocol):
@@ -30,6 +33,11 @@ class Viewer(Protocol):
 def may_view_events(user: Viewer) -> bool:
     """Whether the user may see stored events at all."""
     return user.is_active and user.has_perm(VIEW_EVENTS)
+
+
+def may_export_events(user: Viewer) -> bool:
+    """Whether the user may export the stored events that it may see."""
+    return may_view_events(user) and user.has_perm(EXPORT_EVENTS)
 
 
 def visible_events(user: Viewer) -> StoredEventQuerySet:

@@ -13,9 +13,10 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.events import position_from
+from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.pages import page_of
 from eventsourcing_app.access.visibility import may_view_events, visible_trail
-from eventsourcing_app.admin.presentation import NOTHING, Links, summary, utc
+from eventsourcing_app.admin.presentation import NOTHING, Links, masked, summary, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.recording import OF_THE_EVENT
@@ -35,8 +36,9 @@ _OF_THE_BASE = ("version", "changed", "has_ended")
 class EventSourcedAdmin(ReadOnlyAdmin[A]):
     """Base of the admin of event-sourced models: state, version, and the audit trail behind the button "Audit trail".
 
-    Users need the model's view permission, and for the trail ``eventsourcing_app.view_storedevent`` as well. The pages
-    are templates with blocks: ``admin/eventsourcing_app/aggregate_change_form.html`` and ``…/audit_trail.html``.
+    Users need the model's view permission, for the trail ``eventsourcing_app.view_storedevent`` as well, and to see in
+    it what events say ``eventsourcing_app.view_payload``. The pages are templates with blocks:
+    ``admin/eventsourcing_app/aggregate_change_form.html`` and ``…/audit_trail.html``.
     """
 
     list_display: tuple[str | Callable[[A], str | bool], ...] = ("__str__", "version", "changed")
@@ -109,11 +111,12 @@ class EventSourcedAdmin(ReadOnlyAdmin[A]):
         after, before = _version(request, "after"), _version(request, "before")
         if after is not None and before is not None:
             raise BadRequest("Give 'after' or 'before', not both.")
-        events = visible_trail(request.user, aggregate).defer("metadata", "hash")
+        trail = visible_trail(request.user, aggregate).defer("metadata", "hash")
+        events, shown = without_masked(trail, request.user), may_view_payload(request.user)
         page = page_of(events, "version", limit=self.events_per_page, after=after, before=before, newest_first=True)
         links = Links(self.admin_site, request)
         return {
-            "trail": [_line(links, event) for event in page.rows],
+            "trail": [_line(links, event, shown=shown) for event in page.rows],
             "newer": page.rows[0].version if page.rows and page.has_previous else None,
             "older": page.rows[-1].version if page.rows and page.has_next else None,
         }
@@ -123,13 +126,13 @@ def _state_fields(model: type[EventSourcedModel]) -> Sequence[str]:
     return [field.name for field in model._meta.concrete_fields if field.name not in OF_THE_EVENT]
 
 
-def _line(links: Links, event: StoredEvent) -> dict[str, Any]:
+def _line(links: Links, event: StoredEvent, *, shown: bool) -> dict[str, Any]:
     return {
         "event": event,
         "url": links.event_url(event.position),
         "recorded": utc(event.recorded_at),
         "actor": links.events(event.actor, actor=event.actor),
-        "summary": summary(event.data),
+        "summary": summary(event.data) if shown else masked(),
     }
 
 

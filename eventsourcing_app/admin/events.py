@@ -10,18 +10,20 @@ from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.events import FILTERS, found
+from eventsourcing_app.access.masking import PAYLOAD, may_view_payload, without_masked
+from eventsourcing_app.access.surroundings import neighbours_of, parent_of
 from eventsourcing_app.access.visibility import may_view_events, visible_events
 from eventsourcing_app.admin.filters import (
     ActorFilter,
+    CausationFilter,
     CorrelationFilter,
     StreamKeyFilter,
     StreamTypeFilter,
     TypeFilter,
 )
 from eventsourcing_app.admin.keyset import KeysetChangeList
-from eventsourcing_app.admin.presentation import NOTHING, Links, breakable, brief, pretty, utc
+from eventsourcing_app.admin.presentation import NOTHING, Links, breakable, brief, masked, pretty, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
-from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
@@ -30,15 +32,13 @@ if TYPE_CHECKING:
 
     from eventsourcing_app.log.records import StoredEventQuerySet
 
-_COLUMNS_OF_THE_LIST = ("data", "metadata", "hash")
-
 
 @admin.register(StoredEvent)
 class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
     """The stored events."""
 
     list_display = ("position", "recorded", "stream_type", "stream_key", "version", "type", "actor", "correlation_id")
-    list_filter = (TypeFilter, StreamTypeFilter, StreamKeyFilter, ActorFilter, CorrelationFilter)
+    list_filter = (TypeFilter, StreamTypeFilter, StreamKeyFilter, ActorFilter, CorrelationFilter, CausationFilter)
     list_per_page = 100
     sortable_by = ()
     search_fields = FILTERS
@@ -57,7 +57,7 @@ class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
         return may_view_events(request.user)
 
     def get_queryset(self, request: HttpRequest) -> StoredEventQuerySet:
-        return visible_events(request.user)
+        return without_masked(visible_events(request.user), request.user)
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[KeysetChangeList]:
         return _EventList
@@ -110,12 +110,26 @@ class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
         def cause(event: StoredEvent) -> str:
             return _cause(self.get_queryset(request), links, event)
 
-        what = ("position", "recorded_exactly", stream, "version", "type", "schema_version", "pretty_data")
-        why = (actor, correlation, cause, "pretty_metadata")
+        shown = may_view_payload(request.user)
+
+        @admin.display(description=_("data"))
+        def data(event: StoredEvent) -> str:
+            return pretty(event.data) if shown else masked()
+
+        @admin.display(description=_("metadata"))
+        def metadata(event: StoredEvent) -> str:
+            return pretty(event.metadata) if shown else masked()
+
+        @admin.display(description=_("hash (SHA-256)"))
+        def hash_as_hex(event: StoredEvent) -> str:
+            return format_html("<code>{}</code>", bytes(event.hash).hex()) if shown else masked()
+
+        what = ("position", "recorded_exactly", stream, "version", "type", "schema_version", data)
+        why = (actor, correlation, cause, metadata)
         return (
             (None, {"fields": what}),
             (_("Who and why"), {"fields": why}),
-            (_("Identity"), {"fields": ("event_id", "hash_as_hex")}),
+            (_("Identity"), {"fields": ("event_id", hash_as_hex)}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: Model | None = None) -> Any:
@@ -124,7 +138,7 @@ class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         event: StoredEvent = kwargs["obj"]
         links = Links(self.admin_site, request)
-        previous, following = _neighbours(self.get_queryset(request), event)
+        previous, following = neighbours_of(self.get_queryset(request), event)
         context.update(
             title=_("Event %(position)d: %(type)s") % {"position": event.position, "type": event.type},
             subtitle=None,
@@ -151,48 +165,20 @@ class StoredEventAdmin(ReadOnlyAdmin[StoredEvent]):
         """When it was recorded."""
         return utc(event.recorded_at, exact=True)
 
-    @admin.display(description=_("data"))
-    def pretty_data(self, event: StoredEvent) -> str:
-        """Its data as stored."""
-        return pretty(event.data)
-
-    @admin.display(description=_("metadata"))
-    def pretty_metadata(self, event: StoredEvent) -> str:
-        """Its metadata as stored."""
-        return pretty(event.metadata)
-
-    @admin.display(description=_("hash (SHA-256)"))
-    def hash_as_hex(self, event: StoredEvent) -> str:
-        """Its hash in hexadecimal."""
-        return format_html("<code>{}</code>", bytes(event.hash).hex())
-
 
 class _EventList(KeysetChangeList):
     """The list shows no data, so it does not fetch any."""
 
     def get_results(self, request: HttpRequest) -> None:
-        self.queryset = self.queryset.defer(*_COLUMNS_OF_THE_LIST)
+        self.queryset = self.queryset.defer(*PAYLOAD)
         self.has_active_filters = self.has_active_filters or SEARCH_VAR in self.params
         super().get_results(request)
-
-
-def _neighbours(events: StoredEventQuerySet, event: StoredEvent) -> tuple[int | None, int | None]:
-    """Positions of the events before and after it in its stream."""
-    if event.version is None:
-        return None, None
-    around = events.filter(
-        stream_type__in=names_of(event.stream_type),
-        stream_key=event.stream_key,
-        version__in=[event.version - 1, event.version + 1],
-    )
-    positions = dict(around.values_list("version", "position"))
-    return positions.get(event.version - 1), positions.get(event.version + 1)
 
 
 def _cause(events: StoredEventQuerySet, links: Links, event: StoredEvent) -> str:
     if event.causation_id is None:
         return NOTHING
-    cause = events.filter(event_id=event.causation_id).defer(*_COLUMNS_OF_THE_LIST).first()
+    cause = parent_of(events, event)
     url = links.event_url(cause.position) if cause else None
     if cause is None or url is None:
         return str(event.causation_id)

@@ -103,3 +103,9 @@ class CorrelationFilter(ExactFilter):
     """What happened because of one request."""
 
     name, title = "correlation_id", _("correlation id")
+
+
+class CausationFilter(ExactFilter):
+    """What one event caused."""
+
+    name, title = "causation_id", _("causation id")

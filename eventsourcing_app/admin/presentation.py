@@ -12,6 +12,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.http import urlencode
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.access.visibility import may_view_events
@@ -53,6 +54,16 @@ def breakable(name: str) -> SafeString:
 def pretty(value: Any) -> SafeString:
     """JSON on lines of its own, keys in the order in which they are stored."""
     return format_html('<pre class="es-json">{}</pre>', json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def trace(error: str) -> SafeString | str:
+    """An error as it was recorded."""
+    return format_html('<pre class="es-error">{}</pre>', error) if error else NOTHING
+
+
+def masked() -> SafeString:
+    """What stands in the place of something that the user may not see."""
+    return format_html('<span class="es-masked">{}</span>', _("masked"))
 
 
 def summary(data: Any) -> str:

@@ -1,4 +1,7 @@
-"""Subscriptions in the admin: how far each has come, and what stopped it."""
+"""Subscriptions in the admin: how far each has come, and what stopped it.
+
+Errors may quote what an event says, so they are shown to those only who may see that, and nothing is ordered by them.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 from django.db import models
 from django.db.models import Max, Min, Sum
-from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
 
-from eventsourcing_app.admin.presentation import NOTHING, utc
+from eventsourcing_app.access.masking import may_view_payload
+from eventsourcing_app.admin.presentation import NOTHING, masked, trace, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
@@ -31,6 +34,7 @@ class SegmentInline(_SegmentInline):
     model = Segment
     extra = 0
     can_delete = False
+    _shows_errors = False  # an inline is made for each request, and asks for its rows before it shows them
     fields = readonly_fields = (
         "number", "checkpoint", "parked", "attempts", "failed_position", "failed", "retry", "error",
     )  # fmt: skip
@@ -48,6 +52,7 @@ class SegmentInline(_SegmentInline):
         return request.user.has_perm("eventsourcing_app.view_subscription")
 
     def get_queryset(self, request: HttpRequest) -> models.QuerySet[Segment]:
+        self._shows_errors = may_view_payload(request.user)
         return super().get_queryset(request).using(conf.DATABASE)
 
     @admin.display(description=_("failed at"))
@@ -63,14 +68,14 @@ class SegmentInline(_SegmentInline):
     @admin.display(description=_("last error"))
     def error(self, segment: Segment) -> str:
         """The whole error, as it was recorded."""
-        return format_html('<pre class="es-error">{}</pre>', segment.last_error) if segment.last_error else NOTHING
+        return trace(segment.last_error) if self._shows_errors or not segment.last_error else masked()
 
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     """The subscriptions that the database knows."""
 
-    list_display = ("name", "kind", "status", "checkpoint", "parked", "failed", "last_error")
+    list_display = ("name", "kind", "status", "checkpoint", "parked", "failed")
     list_filter = ("kind", "status")
     inlines = (SegmentInline,)
     fields = readonly_fields = (
@@ -108,11 +113,17 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         """When one of its segments failed last."""
         return None if subscription.failed_at is None else utc(subscription.failed_at)
 
-    @admin.display(description=_("last error"), empty_value="—")
-    def last_error(self, subscription: Subscription) -> str | None:
-        """The last line of the error of a segment."""
-        errors = [segment.last_error for segment in subscription.segments.all() if segment.last_error]
-        return errors[0].strip().rpartition("\n")[2][:_ERROR] if errors else None
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = may_view_payload(request.user)
+
+        @admin.display(description=_("last error"), empty_value="—")
+        def last_error(subscription: Subscription) -> str | None:
+            errors = [segment.last_error for segment in subscription.segments.all() if segment.last_error]
+            if not errors:
+                return None
+            return errors[0].strip().rpartition("\n")[2][:_ERROR] if shown else masked()
+
+        return [*self.list_display, last_error]
 
     @admin.display(description=_("created at"))
     def created(self, subscription: Subscription) -> str:
@@ -124,11 +135,11 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
 class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
     """The events that subscriptions failed on, and those that wait behind them."""
 
-    list_display = ("position", "subscription", "type", "stream", "state", "attempts", "retry", "reason")
+    list_display = ("position", "subscription", "type", "stream", "state", "attempts", "retry")
     list_filter = ("state",)
     list_select_related = ("segment",)
     fields = readonly_fields = (
-        "position", "subscription", "type", "stream", "state", "attempts", "first", "last", "retry", "whole_error",
+        "position", "subscription", "type", "stream", "state", "attempts", "first", "last", "retry",
     )  # fmt: skip
 
     class Media:
@@ -162,7 +173,23 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
         """When it will be tried again."""
         return NOTHING if parked.retry_at is None else utc(parked.retry_at)
 
-    @admin.display(description=_("error"))
-    def whole_error(self, parked: ParkedEvent) -> str:
-        """The whole error, as it was recorded."""
-        return format_html('<pre class="es-error">{}</pre>', parked.error) if parked.error else NOTHING
+    def get_list_display(self, request: HttpRequest) -> Any:
+        shown = may_view_payload(request.user)
+
+        @admin.display(description=_("reason"))
+        def reason(parked: ParkedEvent) -> str:
+            return parked.reason if shown or not parked.reason else masked()
+
+        return [*self.list_display, reason]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = may_view_payload(request.user)
+
+        @admin.display(description=_("error"))
+        def whole_error(parked: ParkedEvent) -> str:
+            return trace(parked.error) if shown or not parked.error else masked()
+
+        return [*self.fields, whole_error]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_fields(request, obj)

@@ -9,6 +9,7 @@ from django.http import Http404
 from rest_framework.decorators import action
 
 from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.masking import VIEW_PAYLOAD
 from eventsourcing_app.access.visibility import VIEW_EVENTS
 from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.api.commands import serializer_for
@@ -53,9 +54,10 @@ class EventSourcedViewSet(CommandViews):
 
     Permissions are Django's: ``view_<model>`` for everything; for a command also ``<command>_<model>`` if the model
     declares it in ``Meta.permissions``, otherwise ``add_<model>`` (creating) or ``change_<model>``; for the trail,
-    states of the past and differences also ``eventsourcing_app.view_storedevent``. Decide otherwise about a command in
-    ``command_permissions``, and override ``get_queryset`` to show a user some objects only: what is not in it does not
-    exist (404), for commands and trail as well.
+    states of the past and differences also ``eventsourcing_app.view_storedevent``, and for all that is told by what
+    events say, ``eventsourcing_app.view_payload``. Decide otherwise about a command in ``command_permissions``, and
+    override ``get_queryset`` to show a user some objects only: what is not in it does not exist (404), for commands and
+    trail as well.
     """
 
     model: ClassVar[type[EventSourcedModel]]
@@ -116,7 +118,8 @@ class EventSourcedViewSet(CommandViews):
             needed = self.permission_for(command)
             required += [needed] if isinstance(needed, str) else []
         elif self.action in _OF_THE_PAST or is_asked_for(self.request.query_params):
-            required.append(VIEW_EVENTS)
+            # The trail is masked; of what is folded from payloads nothing would be left.
+            required += [VIEW_EVENTS] if self.action == "events" else [VIEW_EVENTS, VIEW_PAYLOAD]
         return required
 
     # Reading

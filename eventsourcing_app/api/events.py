@@ -1,53 +1,124 @@
-"""The log over HTTP: read-only, in order, filtered by names of a fixed list."""
+"""The log over HTTP: read-only, in order, filtered by names of a fixed list; in pages, whole, and event by event."""
 
 from __future__ import annotations
 
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
-from rest_framework import mixins
+from django.utils.cache import patch_vary_headers
+from django.utils.translation import gettext as _
+from rest_framework import mixins, status
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.renderers import JSONRenderer
+from rest_framework.response import Response
 
-from eventsourcing_app.access.events import FILTERS, filtered, position_from
-from eventsourcing_app.access.visibility import visible_events
+from eventsourcing_app.access.events import FILTERS, filtered, of_any_stream_type, position_from, recorded
+from eventsourcing_app.access.export import Export
+from eventsourcing_app.access.masking import without_masked
+from eventsourcing_app.access.visibility import may_export_events, visible_events
 from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.conditional import is_known
+from eventsourcing_app.api.exports import EXPORTS, file_of, form_of, in_json, is_export
 from eventsourcing_app.api.pagination import PositionPagination
+from eventsourcing_app.api.past import moment_of
 from eventsourcing_app.api.permissions import StoredEventPermission
 from eventsourcing_app.api.problems import InvalidParameter
-from eventsourcing_app.api.serializers import StoredEventSerializer
-from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.api.serializers import EventPageSerializer, StoredEventSerializer
+from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
+    from collections.abc import Collection
+
+    from django.http import HttpResponseBase
+    from rest_framework.request import Request
+    from rest_framework.serializers import BaseSerializer
+
+PERIOD = ("since", "until")
+"""The parameters of a period of time: what was recorded at or after ``since``, and before ``until``."""
 
 
 class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
-    """The log, in order: ``?type= &stream_type= &stream_key= &actor= &correlation_id= &after_position= &limit=``.
+    """The log, in order: ``?type= &stream_type= &stream_key= &actor= &correlation_id= &causation_id= &since= &until=
+    &order= &after_position= &limit=``.
 
-    Filters are for equality; ``type`` may be repeated. Needs ``eventsourcing_app.view_storedevent``.
+    Filters are for equality, but for the times; ``type`` may be repeated. Needs
+    ``eventsourcing_app.view_storedevent``, to see what events say ``eventsourcing_app.view_payload``, and to export the
+    whole list (``Accept: application/x-ndjson`` or ``text/csv``) ``eventsourcing_app.export_storedevent``.
     """
 
     queryset = StoredEvent.objects.all()
     serializer_class = StoredEventSerializer
     permission_classes = (StoredEventPermission,)
     pagination_class = PositionPagination
-    query_parameters = FILTERS
+    query_parameters = (*FILTERS, *PERIOD)
     repeatable_parameters = ("type",)
     lookup_field = "position"
     http_method_names = ("get", "head", "options")
 
-    def get_queryset(self) -> QuerySet[Any]:
+    def get_queryset(self) -> StoredEventQuerySet:
         """Return the events that this user may see."""
         return visible_events(self.request.user)
 
-    def filter_queryset(self, queryset: Any) -> QuerySet[Any]:
-        for name in FILTERS if self.action == "list" else ():
+    def filter_queryset(self, queryset: Any) -> Any:
+        events = without_masked(queryset, self.request.user)
+        if self.action != "list":
+            return events
+        for name in FILTERS:
             if values := self.request.query_params.getlist(name):
                 try:
-                    queryset = filtered(queryset, name, values)
+                    events = filtered(events, name, values)
                 except ValueError as error:
                     raise InvalidParameter(name, str(error)) from error
-        narrowed: QuerySet[Any] = queryset
-        return narrowed
+        if "stream_key" in self.request.query_params and "stream_type" not in self.request.query_params:
+            events = of_any_stream_type(events)
+        given = {name: self.request.query_params[name] for name in PERIOD if name in self.request.query_params}
+        return recorded(events, **{name: moment_of(name, text) for name, text in given.items()})
+
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        """The events, in pages; or all of them, as a file."""
+        if not is_export(request):
+            return super().list(request, *args, **kwargs)
+        if not may_export_events(request.user):
+            raise PermissionDenied(_("To export events you need the permission to do so."))
+        pages: PositionPagination = self.paginator  # type: ignore[assignment]  # see pagination_class
+        export = Export(
+            self.filter_queryset(self.get_queryset()),
+            form_of(request),
+            user=request.user,
+            after=pages.after(request.query_params),
+            newest_first=pages.is_newest_first(request.query_params),
+        )
+        return file_of(export, request)
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """One event, with what is around it."""
+        shown = self.get_serializer(self.get_object()).data
+        tag = sha256(JSONRenderer().render(shown) + request.accepted_media_type.encode()).hexdigest()
+        headers = {"ETag": f'"{tag[:32]}"', "Cache-Control": "private, no-cache"}
+        if is_known(request, headers["ETag"]):
+            return Response(status=status.HTTP_304_NOT_MODIFIED, headers=headers)
+        return Response(shown, headers=headers)
+
+    def get_serializer_class(self) -> type[BaseSerializer[Any]]:
+        return EventPageSerializer if self.action == "retrieve" else super().get_serializer_class()
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        return {**super().get_serializer_context(), "visible": visible_events(self.request.user)}
+
+    def get_renderers(self) -> Any:
+        exports = [renderer() for renderer in EXPORTS] if self.action == "list" else []
+        return [*super().get_renderers(), *exports]
+
+    def _parameters_of_pages(self) -> Collection[str]:
+        known = super()._parameters_of_pages()
+        # An export has no pages: it is refused to ask for one, rather than to give all of them or one only.
+        return {"after_position", "order"} if is_export(self.request) else known
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        answer: HttpResponseBase = super().finalize_response(request, in_json(request, response), *args, **kwargs)
+        patch_vary_headers(answer, ("Accept", "Authorization", "Cookie"))
+        return answer
 
     def get_object(self) -> Any:
         position = position_from(str(self.kwargs["position"]))

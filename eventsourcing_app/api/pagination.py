@@ -14,6 +14,7 @@ from rest_framework.utils.urls import remove_query_param, replace_query_param
 from eventsourcing_app.access.events import is_text, position_from
 from eventsourcing_app.access.pages import Page, page_of
 from eventsourcing_app.api.problems import InvalidParameter
+from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -49,14 +50,24 @@ class KeysetPagination(BasePagination):
             raise InvalidParameter(self.before_parameter, detail % names)
         limit = self._limit(request.query_params)
         self._url = request.build_absolute_uri()
-        self._page: Page[Any] = page_of(queryset, self.key, limit=limit, after=after, before=before)
+        self._newest_first = self.is_newest_first(request.query_params)
+        self._page: Page[Any] = page_of(
+            queryset, self.key, limit=limit, after=after, before=before, newest_first=self._newest_first
+        )
         return list(self._page.rows)
 
     def get_paginated_response(self, data: Sequence[Any]) -> Response:
         page = self._page
-        following = self._link(self.after_parameter, page.rows[-1]) if page.rows and page.has_next else None
-        previous = self._link(self.before_parameter, page.rows[0]) if page.rows and page.has_previous else None
+        onward, back = self.after_parameter, self.before_parameter
+        if self._newest_first:
+            onward, back = back, onward
+        following = self._link(onward, page.rows[-1]) if page.rows and page.has_next else None
+        previous = self._link(back, page.rows[0]) if page.rows and page.has_previous else None
         return Response({"next": following, "previous": previous, "results": data})
+
+    def is_newest_first(self, parameters: Mapping[str, str]) -> bool:
+        """Whether the pages fall by the key instead of rising."""
+        return False
 
     def to_html(self) -> str:
         return ""
@@ -97,11 +108,29 @@ class KeysetPagination(BasePagination):
 
 
 class PositionPagination(KeysetPagination):
-    """Events by their position in the log."""
+    """Events by their position in the log; ``?order=-position``: the newest first."""
 
     key = "position"
     after_parameter = "after_position"
     before_parameter = "before_position"
+    order_parameter = "order"
+
+    @property
+    def parameters(self) -> frozenset[str]:
+        """The query parameters that it understands."""
+        return super().parameters | {self.order_parameter}
+
+    def is_newest_first(self, parameters: Mapping[str, str]) -> bool:
+        """Whether ``order`` says so. Raises ``InvalidParameter`` for anything that is no order."""
+        order = parameters.get(self.order_parameter, self.key)
+        if order not in (self.key, f"-{self.key}"):
+            detail = _("It must be '%(rising)s' or '%(falling)s'.") % {"rising": self.key, "falling": f"-{self.key}"}
+            raise InvalidParameter(self.order_parameter, detail)
+        return order != self.key
+
+    def after(self, parameters: Mapping[str, str]) -> int:
+        """Return the position to begin after; 0 if none is given. Raises ``InvalidParameter``."""
+        return self._key(StoredEvent.objects.none(), parameters, self.after_parameter) or 0
 
 
 class VersionPagination(KeysetPagination):

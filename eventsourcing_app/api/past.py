@@ -37,7 +37,7 @@ def past_state(present: EventSourcedModel, parameters: Mapping[str, str]) -> Any
     try:
         if "version" in parameters:
             return model.objects.at(present.pk, version=_version("version", parameters["version"]))
-        return model.objects.at(present.pk, when=_moment("when", parameters["when"]))
+        return model.objects.at(present.pk, when=moment_of("when", parameters["when"]))
     except model.DoesNotExist as error:
         raise Http404 from error
     except NoSuchVersion as error:
@@ -60,7 +60,7 @@ def past_diff(present: EventSourcedModel, parameters: Mapping[str, str]) -> Diff
 
 def _place(name: str, text: str) -> int | datetime:
     version = position_from(text)
-    return _moment(name, text) if version is None else version
+    return moment_of(name, text) if version is None else version
 
 
 def _version(name: str, text: str) -> int:
@@ -70,7 +70,8 @@ def _version(name: str, text: str) -> int:
     return version
 
 
-def _moment(name: str, text: str) -> datetime:
+def moment_of(name: str, text: str) -> datetime:
+    """Read a time with its offset from UTC. Raises ``InvalidParameter`` for anything else."""
     try:
         moment = UTCField().run_validation(text)
     except serializers.ValidationError as error:

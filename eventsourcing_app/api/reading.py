@@ -10,6 +10,7 @@ from rest_framework import mixins, status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
+from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.visibility import visible_trail
 from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.changes import shown_changes
@@ -61,9 +62,10 @@ class StateViews(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     def events(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The stored events of one object, oldest first, each with the fields that it changed."""
         aggregate = self.get_object()
-        page = self.paginator.paginate_queryset(visible_trail(request.user, aggregate), request, view=self)
-        shown: Any = StoredEventSerializer(page, many=True).data
-        changes = self._changes(aggregate, page)
+        trail = without_masked(visible_trail(request.user, aggregate), request.user)
+        page = self.paginator.paginate_queryset(trail, request, view=self)
+        shown: Any = StoredEventSerializer(page, many=True, context=self.get_serializer_context()).data
+        changes = self._changes(aggregate, page) if may_view_payload(request.user) else {}
         entries = [{**entry, "changes": changes.get(entry["version"])} for entry in shown]
         answer: Response = self.paginator.get_paginated_response(entries)
         return answer

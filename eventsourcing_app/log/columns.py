@@ -86,11 +86,16 @@ class CanonicalJSONField(models.JSONField):
 
 
 class TimeIndex(models.Index):
-    """An index for ranges of time over rows that arrive in order of time: BRIN on PostgreSQL, B-tree elsewhere."""
+    """An index for ranges of time over rows that arrive in order of time: BRIN on PostgreSQL, B-tree elsewhere.
+
+    BRIN knows of new rows only when it is told to look at them: autovacuum does, without waiting for a vacuum.
+    """
 
     def create_sql(
         self, model: type[models.Model], schema_editor: BaseDatabaseSchemaEditor, using: str = "", **kwargs: Any
     ) -> Statement:
-        if schema_editor.connection.vendor == "postgresql":
-            using = " USING brin"
-        return super().create_sql(model, schema_editor, using=using, **kwargs)
+        if schema_editor.connection.vendor != "postgresql":
+            return super().create_sql(model, schema_editor, using=using, **kwargs)
+        statement = super().create_sql(model, schema_editor, using=" USING brin", **kwargs)
+        statement.parts["extra"] = f" WITH (autosummarize = on){statement.parts['extra']}"  # type: ignore[assignment]
+        return statement

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 WINDOW = 500
 """Events fetched at a time: large enough to be fast, small enough to be decoded while still in the cache."""
 
-_TYPES = """
-WITH RECURSIVE found (type) AS (
-    SELECT min(type) FROM {log} UNION ALL
-    SELECT (SELECT min(type) FROM {log} l WHERE l.type > found.type) FROM found WHERE found.type IS NOT NULL
-) SELECT type FROM found WHERE type IS NOT NULL ORDER BY type
+_DISTINCT = """
+WITH RECURSIVE found ({column}) AS (
+    SELECT min({column}) FROM {log} UNION ALL
+    SELECT (SELECT min({column}) FROM {log} l WHERE l.{column} > found.{column}) FROM found
+    WHERE found.{column} IS NOT NULL
+) SELECT {column} FROM found WHERE {column} IS NOT NULL ORDER BY {column}
 """
 _SHORT = """
 SELECT {columns}, found FROM (
@@ -118,9 +119,18 @@ def _between(after: int, until: int | None, types: Collection[str] | None) -> tu
 
 def types_in_log() -> list[str]:
     """Return the wire name of every event in the log, in order. Costs one look into the index for each."""
+    return _distinct("type")
+
+
+def stream_types_in_log() -> list[str]:
+    """Return the name of every kind of stream in the log, topics included; as ``types_in_log``."""
+    return _distinct("stream_type")
+
+
+def _distinct(column: str) -> list[str]:
     log = log_connection().ops.quote_name(StoredEvent._meta.db_table)
     with log_connection().cursor() as cursor:
-        cursor.execute(_TYPES.format(log=log))
+        cursor.execute(_DISTINCT.format(log=log, column=column))
         return [name for (name,) in cursor.fetchall()]
 
 

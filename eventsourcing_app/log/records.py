@@ -83,6 +83,10 @@ class StoredEvent(models.Model):
         base_manager_name = "objects"
         ordering = ("position",)
         default_permissions = ("view",)
+        permissions = (
+            ("view_payload", "Can view payloads of stored events"),
+            ("export_storedevent", "Can export stored events"),
+        )
         verbose_name = _("stored event")
         verbose_name_plural = _("stored events")
         constraints = (
@@ -94,10 +98,16 @@ class StoredEvent(models.Model):
             models.Index(fields=("type", "position"), name="eventsourcing_type"),
             # What one actor did, in order.
             models.Index(fields=("actor", "position"), name="eventsourcing_actor"),
-            # Everything that happened because of one request, in order; also finds an event's children.
+            # Everything that happened because of one request, in order.
             models.Index(fields=("correlation_id", "position"), name="eventsourcing_correlation"),
-            # A period of time.
-            TimeIndex(fields=("recorded_at",), name="eventsourcing_recorded_at"),
+            # What an event caused, in order. Those without a cause, nearly all, are not in it and pay nothing.
+            models.Index(
+                fields=("causation_id", "position"),
+                name="eventsourcing_causation",
+                condition=models.Q(causation_id__isnull=False),
+            ),
+            # A period of time, with positions, which tell where it begins and ends in the log: see periods.
+            TimeIndex(models.F("recorded_at"), models.F("position") + 0, name="eventsourcing_period"),
         )
 
     def __str__(self) -> str:

@@ -1,0 +1,90 @@
+"""The whole filtered log as a file: ``Accept: application/x-ndjson`` or ``text/csv``. ``access`` says what is in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import StreamingHttpResponse
+from rest_framework.renderers import BaseRenderer, JSONRenderer
+from rest_framework.response import Response
+
+from eventsourcing_app.access.export import CONTENT_TYPES
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator, Mapping
+
+    from rest_framework.request import Request
+
+    from eventsourcing_app.access.export import Export, Form
+
+POSITION_HEADER = "Log-Position"
+"""The header that says up to which position an export goes."""
+
+
+class ExportRenderer(BaseRenderer):
+    """Lets a client ask for an export, which is streamed past it. It renders only what is said instead of one."""
+
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Mapping[str, Any] | None = None
+    ) -> Any:
+        return JSONRenderer().render(data, "application/json", dict(renderer_context or {}))
+
+
+class NDJSONRenderer(ExportRenderer):
+    """JSON, one event a line (https://github.com/ndjson/ndjson-spec)."""
+
+    media_type = "application/x-ndjson"
+    format = "ndjson"
+
+
+class CSVRenderer(ExportRenderer):
+    """Comma-separated values (RFC 4180), in UTF-8."""
+
+    media_type = "text/csv"
+    format = "csv"
+
+
+EXPORTS = (NDJSONRenderer, CSVRenderer)
+assert {each.format for each in EXPORTS} == set(CONTENT_TYPES)
+
+
+def is_export(request: Request) -> bool:
+    """Whether the client asks for an export."""
+    return isinstance(getattr(request, "accepted_renderer", None), ExportRenderer)
+
+
+def form_of(request: Request) -> Form:
+    """Return the form of export that is asked for."""
+    return "csv" if request.accepted_renderer.format == "csv" else "ndjson"
+
+
+def file_of(export: Export, request: Request) -> StreamingHttpResponse:
+    """Return the answer that streams an export, under WSGI and ASGI; only its headers to ``HEAD``."""
+    chunks: Iterator[bytes] = iter(()) if request.method == "HEAD" else export.chunks()
+    # Under ASGI, Django would first read all of anything else into memory.
+    content = _asynchronous(chunks) if isinstance(request._request, ASGIRequest) else chunks
+    headers = {
+        "Content-Disposition": f'attachment; filename="{export.file_name}"',
+        "Cache-Control": "private, no-store",
+        "X-Content-Type-Options": "nosniff",
+        POSITION_HEADER: str(export.until),
+    }
+    return StreamingHttpResponse(content, content_type=export.content_type, headers=headers)
+
+
+def in_json(request: Request, response: Any) -> Any:
+    """Let what is said instead of an export, a problem, be said in JSON."""
+    if isinstance(response, Response) and is_export(request):
+        request.accepted_renderer, request.accepted_media_type = JSONRenderer(), "application/json"
+    return response
+
+
+async def _asynchronous(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
+    # In the thread of the request, which has its connections.
+    following = sync_to_async(lambda: next(chunks, None), thread_sensitive=True)
+    while (chunk := await following()) is not None:
+        yield chunk
