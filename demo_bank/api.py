@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from demo_bank.models import Account
-from eventsourcing_app.api import EventSourcedViewSet
+from typing import ClassVar
+
+from rest_framework import mixins, serializers
+
+from demo_bank.models import Account, DailyTotal
+from demo_bank.reactions import TOTALS
+from eventsourcing_app.api import (
+    ApiViewSet,
+    CommandPermission,
+    EventSourcedViewSet,
+    KeysetPagination,
+    WaitsForProjections,
+)
 
 
 class AccountViewSet(EventSourcedViewSet):
@@ -11,3 +22,25 @@ class AccountViewSet(EventSourcedViewSet):
 
     model = Account
     commands = ("open", "deposit", "withdraw", "freeze", "unfreeze", "close")
+
+
+class DailyTotalSerializer(serializers.ModelSerializer[DailyTotal]):
+    """One day in one currency."""
+
+    class Meta:
+        model = DailyTotal
+        fields = ("id", "day", "currency", "deposits", "withdrawals", "count")
+
+
+class DailyTotalViewSet(WaitsForProjections, mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+    """What came into the bank and left it each day, as far as the projection has come: see ``?wait_for=``."""
+
+    queryset = DailyTotal.objects.all()
+    serializer_class = DailyTotalSerializer
+    pagination_class = KeysetPagination
+    permission_classes = (CommandPermission,)
+    projections: ClassVar[tuple[str, ...]] = (TOTALS,)
+
+    def required_permissions(self) -> list[str]:
+        """Return the permissions that a request needs."""
+        return ["demo_bank.view_dailytotal"]

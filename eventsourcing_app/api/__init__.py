@@ -11,29 +11,38 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.base import ApiViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
     from eventsourcing_app.api.pagination import KeysetPagination
     from eventsourcing_app.api.parsers import JSONParser
     from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
     from eventsourcing_app.api.problems import exception_handler
+    from eventsourcing_app.api.stream import StoredEventStream
+    from eventsourcing_app.api.waiting import WaitsForProjections
 
 __all__ = [
+    "ApiViewSet",
     "CommandPermission",
     "EventSourcedViewSet",
     "JSONParser",
     "KeysetPagination",
     "StoredEventPermission",
+    "StoredEventStream",
     "StoredEventViewSet",
+    "WaitsForProjections",
     "exception_handler",
 ]
 
 _HOMES = {
+    "ApiViewSet": "base",
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
     "StoredEventPermission": "permissions",
+    "StoredEventStream": "stream",
     "StoredEventViewSet": "events",
+    "WaitsForProjections": "waiting",
     "exception_handler": "problems",
 }
 
