@@ -12,9 +12,11 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
+from django.db import connections
 
 from tests.conftest import ROOT
 
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
     from rest_framework.authtoken.models import Token
 
+    from tests.samples.models import Wallet
+
+T = TypeVar("T")
 PLAIN = ssl.create_default_context()
 """Not used, but each client would make one of its own, which takes its time."""
 STREAM = "/api/v1/events/stream/"
@@ -50,15 +55,16 @@ class Server:
         self.start()
 
     def start(self) -> None:
-        """Start it, and wait until it listens."""
+        """Start it, and wait until it answers."""
         self._process = subprocess.Popen(self._command, cwd=ROOT, env=self._env, start_new_session=True)
         end = time.monotonic() + 30
         while True:
             assert self._process.poll() is None, "the server did not start"
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-                return
+                break
             assert time.monotonic() < end, "the server does not listen"
             time.sleep(0.02)
+        self.get()  # gunicorn listens before its workers are there
 
     def kill(self) -> None:
         """Kill it and its workers at once."""
@@ -71,9 +77,13 @@ class Server:
         """How many threads the process has."""
         return len(os.listdir(f"/proc/{self._process.pid}/task"))  # noqa: PTH208 - of Linux
 
-    def get(self, token: Token | None = None, path: str = STREAM, **headers: str) -> httpx.Response:
+    def get(
+        self, token: Token | None = None, path: str = STREAM, headers: Mapping[str, str] | None = None
+    ) -> httpx.Response:
         """Ask once, for what is answered whole."""
-        return httpx.get(self.url + path, headers={**_authorization(token), **headers}, timeout=30)
+        return httpx.get(
+            self.url + path, headers={**_authorization(token), **(headers or {})}, timeout=30, verify=PLAIN
+        )
 
 
 def _authorization(token: Token | None) -> dict[str, str]:
@@ -147,3 +157,22 @@ async def until(condition: Callable[[], bool], seconds: float = 15) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
         await asyncio.sleep(0.02)
+
+
+async def aside(job: Callable[[], T]) -> T:
+    """Run what uses the database in a thread, with a connection that ends with it."""
+
+    def run() -> T:
+        try:
+            return job()
+        finally:
+            connections.close_all()
+
+    return await asyncio.to_thread(run)
+
+
+def pay_in(wallet: Wallet, times: int = 1) -> None:
+    """Write so many events of a wallet, in one commit."""
+    for _ in range(times):
+        wallet.add(Decimal(1))
+    wallet.save()
