@@ -23,7 +23,7 @@ from eventsourcing_app.models import StoredEvent
 from tests.api_client import client_of, problem_of, user_with
 from tests.event_source import STREAM, EventSource, Server, aside, pay_in, until
 from tests.samples.factories import begin_counter, open_wallet
-from tests.storm.sessions import append, begin_append, sessions
+from tests.storm.sessions import append, begin_append, sessions, settle
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -314,9 +314,8 @@ def test_the_number_of_queries_does_not_grow_with_the_events(token: Token) -> No
     wallet, client, counts = open_wallet("Ada"), client_of(token.user), []
     for _ in range(2):
         pay_in(wallet, 20)
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        settle()
+        with CaptureQueriesContext(connection) as queries:
             response = client.get(f"{STREAM}?after_position=0&type=samples.money_added")
         assert response.status_code == 200
         counts.append((len(queries), response.content.count(b"data:")))
