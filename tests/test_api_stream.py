@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext, override_settings
 from rest_framework.authtoken.models import Token
@@ -140,10 +140,11 @@ def test_an_open_append_holds_back_what_comes_after_it_and_nothing_is_lost(
         following(client, scene)
 
 
-def test_many_large_events_are_sent_in_parts(token: Token, serve: Callable[..., Server]) -> None:
+@pytest.mark.parametrize("size", [1, 6_000])
+def test_many_events_are_sent_in_parts(size: int, token: Token, serve: Callable[..., Server]) -> None:
     wallet = open_wallet("Ada")
     for _ in range(130):
-        wallet.add(Decimal(1), reference="x" * 6_000)
+        wallet.add(Decimal(1), reference="x" * size)
     wallet.save()
     client = EventSource(serve(), token, "?after_position=0")
 
@@ -304,6 +305,12 @@ def test_only_get_is_answered(token: Token) -> None:
         response = getattr(client, method)(STREAM)
         assert response.status_code == 405
     assert client.options(STREAM).status_code == 200
+
+
+@override_settings(EVENTSOURCING={"DISPATCHER": "none", "STREAM_WAIT_SECONDS": 0})
+def test_it_never_waits_in_a_transaction_of_the_request(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    assert client_of(token.user).get(STREAM).status_code == 200
 
 
 # Its cost

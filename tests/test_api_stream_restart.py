@@ -14,7 +14,7 @@ from rest_framework.authtoken.models import Token
 from eventsourcing_app.models import StoredEvent
 from tests.api_client import user_with
 from tests.conftest import ROOT
-from tests.event_source import EventSource, Server, until
+from tests.event_source import EventSource, Server, aside, pay_in, until
 from tests.samples.factories import open_wallet
 
 if TYPE_CHECKING:
@@ -41,6 +41,30 @@ def test_fifty_clients_get_each_event_once_while_writers_write_and_the_server_is
     assert len(stored) == KILLS * WRITERS * COMMANDS
     assert [client.positions for client in clients] == [stored] * CLIENTS
     assert all(len(client.statuses) > KILLS for client in clients), "somebody did not have to come back"
+
+
+def test_what_comes_while_the_server_is_down_is_not_missed_by_a_client_that_has_seen_nothing_yet(
+    child_env: dict[str, str],
+) -> None:
+    token = Token.objects.create(user=user_with("eventsourcing_app.view_storedevent"))
+    wallet = open_wallet("Ada")
+    server = Server("uvicorn", child_env)
+    client = EventSource(server, token)
+
+    async def scene() -> None:
+        task = asyncio.create_task(client.forever())
+        await until(lambda: client.is_open)
+        await asyncio.to_thread(server.kill)
+        await aside(lambda: pay_in(wallet))
+        await asyncio.to_thread(server.start)
+        await until(lambda: len(client.events) == 1)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    try:
+        asyncio.run(scene())
+    finally:
+        server.kill()
 
 
 async def _storm(server: Server, clients: list[EventSource], wallets: list[str], env: Mapping[str, str]) -> None:
