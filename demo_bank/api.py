@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from demo_bank.models import Account
+from typing import ClassVar
+
+from rest_framework import mixins, serializers
+
+from demo_bank.models import Account, DailyTotal
+from demo_bank.reactions import TOTALS
 from demo_bank.transfers import transfer
 from eventsourcing_app import api
 
@@ -26,3 +31,25 @@ class BatchViewSet(api.BatchViewSet):
     """Several commands on accounts in one request."""
 
     viewsets = (AccountViewSet,)
+
+
+class DailyTotalSerializer(serializers.ModelSerializer[DailyTotal]):
+    """One day in one currency."""
+
+    class Meta:
+        model = DailyTotal
+        fields = ("id", "day", "currency", "deposits", "withdrawals", "count")
+
+
+class DailyTotalViewSet(api.WaitsForProjections, mixins.ListModelMixin, mixins.RetrieveModelMixin, api.ApiViewSet):
+    """What came into the bank and left it each day, as far as the projection has come: see ``?wait_for=``."""
+
+    queryset = DailyTotal.objects.all()
+    serializer_class = DailyTotalSerializer
+    pagination_class = api.KeysetPagination
+    permission_classes = (api.CommandPermission,)
+    projections: ClassVar[tuple[str, ...]] = (TOTALS,)
+
+    def required_permissions(self) -> list[str]:
+        """Return the permissions that a request needs."""
+        return ["demo_bank.view_dailytotal"]

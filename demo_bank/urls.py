@@ -7,18 +7,20 @@ from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
 from rest_framework.routers import DefaultRouter
 
-from demo_bank.api import AccountViewSet, BatchViewSet, TransferViewSet
-from eventsourcing_app.api import StoredEventViewSet
+from demo_bank.api import AccountViewSet, BatchViewSet, DailyTotalViewSet, TransferViewSet
+from eventsourcing_app.api import StoredEventStream, StoredEventViewSet
 
 router = DefaultRouter()
 router.include_format_suffixes = False
 router.register("accounts", AccountViewSet, basename="account")
 router.register("transfers", TransferViewSet, basename="transfer")
 router.register("batch", BatchViewSet, basename="batch")
+router.register("daily-totals", DailyTotalViewSet, basename="dailytotal")
 router.register("events", StoredEventViewSet, basename="event")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/v1/events/stream/", StoredEventStream.as_view(), name="event-stream"),
     path("api/v1/", include(router.urls)),
 ]

@@ -73,6 +73,24 @@ class Settings:
     REBUILD_AT_MIGRATE: bool = True
     """Whether ``migrate`` rebuilds the models that a migration has marked. If not, ``manage.py rebuild`` does."""
 
+    STREAMS: int = 500
+    """How many streams of events one process serves at a time."""
+
+    STREAMS_PER_USER: int = 10
+    """How many of them one user may have."""
+
+    STREAM_SECONDS: float = 300.0
+    """How long a stream lasts at most, under ASGI, before the client has to come back."""
+
+    STREAM_HEARTBEAT_SECONDS: float = 15.0
+    """After how long a stream gives a sign of life, and asks again whether the client may still see it."""
+
+    STREAM_POLL_SECONDS: float = 0.25
+    """How often a process asks for new events while somebody follows them."""
+
+    STREAM_WAIT_SECONDS: float = 20.0
+    """How long a stream waits for its first event under WSGI, where it keeps a worker busy; 0 never waits."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.base import ApiViewSet
     from eventsourcing_app.api.batch import BatchViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
     from eventsourcing_app.api.flows import FlowViewSet
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.parsers import JSONParser
     from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
     from eventsourcing_app.api.problems import exception_handler
+    from eventsourcing_app.api.stream import StoredEventStream
+    from eventsourcing_app.api.waiting import WaitsForProjections
 
 __all__ = [
+    "ApiViewSet",
     "BatchViewSet",
     "CommandPermission",
     "EventSourcedViewSet",
@@ -27,11 +31,14 @@ __all__ = [
     "JSONParser",
     "KeysetPagination",
     "StoredEventPermission",
+    "StoredEventStream",
     "StoredEventViewSet",
+    "WaitsForProjections",
     "exception_handler",
 ]
 
 _HOMES = {
+    "ApiViewSet": "base",
     "BatchViewSet": "batch",
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
@@ -39,7 +46,9 @@ _HOMES = {
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
     "StoredEventPermission": "permissions",
+    "StoredEventStream": "stream",
     "StoredEventViewSet": "events",
+    "WaitsForProjections": "waiting",
     "exception_handler": "problems",
 }
 

@@ -38,6 +38,17 @@ PERIOD = ("since", "until")
 """The parameters of a period of time: what was recorded at or after ``since``, and before ``until``."""
 
 
+def filtered_by_request(events: StoredEventQuerySet, request: Request) -> StoredEventQuerySet:
+    """Keep the events that a request asks for by ``FILTERS``. Raises ``InvalidParameter``."""
+    for name in FILTERS:
+        if values := request.query_params.getlist(name):
+            try:
+                events = filtered(events, name, values)
+            except ValueError as error:
+                raise InvalidParameter(name, str(error)) from error
+    return events
+
+
 class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     """The log, in order: ``?type= &stream_type= &stream_key= &actor= &correlation_id= &causation_id= &since= &until=
     &order= &after_position= &limit=``.
@@ -64,12 +75,7 @@ class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiVi
         events = without_masked(queryset, self.request.user)
         if self.action != "list":
             return events
-        for name in FILTERS:
-            if values := self.request.query_params.getlist(name):
-                try:
-                    events = filtered(events, name, values)
-                except ValueError as error:
-                    raise InvalidParameter(name, str(error)) from error
+        events = filtered_by_request(events, self.request)
         if "stream_key" in self.request.query_params and "stream_type" not in self.request.query_params:
             events = of_any_stream_type(events)
         given = {name: self.request.query_params[name] for name in PERIOD if name in self.request.query_params}

@@ -54,6 +54,12 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "RECEIPT_DAYS": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
     "SNAPSHOT_EVERY": (_is_count_or_none, "a whole number, or 0"),
     "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),
+    "STREAMS": (_is_count, "a whole number above 0"),
+    "STREAMS_PER_USER": (_is_count, "a whole number above 0"),
+    "STREAM_SECONDS": (_is_time, "a number above 0"),
+    "STREAM_HEARTBEAT_SECONDS": (_is_time, "a number above 0"),
+    "STREAM_POLL_SECONDS": (_is_time, "a number above 0"),
+    "STREAM_WAIT_SECONDS": (lambda value: _is_time(value) or value == 0, "a number above 0, or 0"),
     "REBUILD_AT_MIGRATE": (lambda value: isinstance(value, bool), "True or False"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
