@@ -102,7 +102,7 @@ class StoredEventStream(ApiViewSet):
         """Return the events that this user may see."""
         return visible_events(self.request.user)
 
-    def filter_queryset(self, queryset: Any) -> StoredEventQuerySet:
+    def filter_queryset(self, queryset: Any) -> Any:
         return filtered_by_request(without_masked(queryset, self.request.user), self.request)
 
     def parameters_of(self, action: str) -> Collection[str]:
