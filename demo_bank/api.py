@@ -11,3 +11,6 @@ class AccountViewSet(EventSourcedViewSet):
 
     model = Account
     commands = ("open", "deposit", "withdraw", "freeze", "unfreeze", "close")
+    filterset_fields = ("currency", "status", "owner")
+    search_fields = ("number", "owner")
+    ordering_fields = ("number", "balance", "changed_at")

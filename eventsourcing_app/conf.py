@@ -73,6 +73,12 @@ class Settings:
     REBUILD_AT_MIGRATE: bool = True
     """Whether ``migrate`` rebuilds the models that a migration has marked. If not, ``manage.py rebuild`` does."""
 
+    READ_TIMEOUT_SECONDS: float | None = 10.0
+    """How long a statement of a ``GET`` of the API may take on PostgreSQL; ``None`` sets no limit."""
+
+    API_PREFIXES: tuple[str, ...] = ("/api/",)
+    """How the paths of APIs begin: there ``api.handlers`` answer every error as a problem, whoever asks."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
-from rest_framework import mixins
 
 from eventsourcing_app.access.events import FILTERS, filtered, position_from
 from eventsourcing_app.access.visibility import visible_events
-from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.pagination import PositionPagination
 from eventsourcing_app.api.permissions import StoredEventPermission
 from eventsourcing_app.api.problems import InvalidParameter
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 
-class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+class StoredEventViewSet(ReadViewSet):
     """The log, in order: ``?type= &stream_type= &stream_key= &actor= &correlation_id= &after_position= &limit=``.
 
     Filters are for equality; ``type`` may be repeated. Needs ``eventsourcing_app.view_storedevent``.
