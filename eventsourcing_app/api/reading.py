@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db import DataError, OperationalError, connections
+from django.db import DataError
 from django.db.models import Q
 from django.utils.translation import gettext as _
 from rest_framework import status
@@ -148,10 +148,10 @@ class StateViews(ReadViewSet):
     def _page_of(self, queryset: Any) -> Any:
         try:
             return super().paginate_queryset(queryset)
-        except (DataError, OperationalError, ArithmeticError, ValueError) as error:
-            # What no filter has noticed, the database does: a year that no calendar has, a pattern that is too long.
+        except (DataError, ArithmeticError, ValueError) as error:
+            # What no filter has noticed, the database or its driver does: a year that no calendar has.
             given = [name for name in self._asked() if name in self.request.query_params]
-            if not given or (isinstance(error, OperationalError) and connections[queryset.db].vendor == "postgresql"):
+            if not given:
                 raise
             logger.warning("A list of %s could not be read by %s: %s", self.model._meta.label, given, error)
             raise InvalidParameter(given[0], _("It has a value that it cannot have.")) from error
