@@ -21,6 +21,7 @@ from eventsourcing_app.api.fields import (
     ExactIntegerField,
     ExactUUIDField,
     OneOfField,
+    ShortListField,
     UTCField,
 )
 
@@ -31,6 +32,8 @@ MAX_DIGITS = 38
 """Digits of a decimal that no field of the model limits."""
 MAX_ITEMS = 1000
 """Items of a list."""
+MAX_UNKNOWN = 100
+"""How many arguments that there are not are named in an answer."""
 
 
 class CommandSerializer(serializers.Serializer[Any]):
@@ -40,7 +43,7 @@ class CommandSerializer(serializers.Serializer[Any]):
         unknown = [name for name in data if name not in self.fields] if isinstance(data, dict) else []
         if unknown:
             refused = serializers.ErrorDetail(_("There is no such argument."), code="unknown")
-            raise serializers.ValidationError({name: [refused] for name in unknown})
+            raise serializers.ValidationError({name: [refused] for name in unknown[:MAX_UNKNOWN]})
         return super().to_internal_value(data)
 
 
@@ -63,7 +66,7 @@ def _field(
         return _field(model, command, parameter, inner, {**options, "allow_null": True})
     if origin is list and len(arguments) == 1:
         item = _field(model, command, parameter, arguments[0], {})
-        return serializers.ListField(child=item, max_length=MAX_ITEMS, **options)
+        return ShortListField(child=item, max_length=MAX_ITEMS, **options)
     if origin is Literal:
         return OneOfField(members=arguments, **options)
     if isinstance(annotation, type) and issubclass(annotation, Enum):

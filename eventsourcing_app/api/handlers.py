@@ -82,4 +82,6 @@ def _problem(
     if (answer := of_django(exception)) is not None:
         status, _facts, _headers, members = answer
         code, detail = members["code"], members["detail"]
-    return JsonResponse(problem_body(request, status, code, detail), status=status, content_type=MEDIA_TYPE)
+    response = JsonResponse(problem_body(request, status, code, detail), status=status, content_type=MEDIA_TYPE)
+    response.headers["Content-Length"] = str(len(response.content))  # CommonMiddleware may not have come to it
+    return response

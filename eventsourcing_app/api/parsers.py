@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from decimal import Decimal
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django.conf import settings
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 64
 """Deepest nesting of a body."""
+MAX_VALUES: Final = 20_000
+"""How many values a body has at most, all its arrays and objects together."""
 MAX_DIGITS: Final = 1000
 """Longest number, in characters."""
 
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+\\?"?', re.DOTALL)  # also one that does not end: then each byte is read once
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_OTHERS = bytes(set(range(256)) - set(b"[]{},"))
 _LONGEST_LENGTH = 20  # digits
 _AS_ARRAYS = bytes.maketrans(b"{}", b"[]")
+_STEPS = {ord("["): 1, ord("]"): -1}
 
 
 class LengthRequired(APIException):
@@ -57,8 +61,9 @@ class BodyTooLarge(APIException):
 class JSONParser(BaseParser):
     """RFC 8259 JSON in UTF-8, up to Django's ``DATA_UPLOAD_MAX_MEMORY_SIZE``.
 
-    Refused are NaN and infinities, names that come twice, numbers of more than ``MAX_DIGITS`` characters, and nesting
-    deeper than ``MAX_DEPTH``. Numbers with a fraction become ``Decimal``: an amount is never rounded on its way in.
+    Refused are NaN and infinities, names that come twice, numbers of more than ``MAX_DIGITS`` characters, nesting
+    deeper than ``MAX_DEPTH``, and more than ``MAX_VALUES`` values. Numbers with a fraction become ``Decimal``: an
+    amount is never rounded on its way in.
     """
 
     media_type = "application/json"
@@ -68,9 +73,8 @@ class JSONParser(BaseParser):
         self, stream: IO[Any], media_type: str | None = None, parser_context: Mapping[str, Any] | None = None
     ) -> Any:
         body = self._read(stream, parser_context or {})
-        if _is_deep(body):
-            raise ParseError(_("The body is nested more than %d levels deep.") % MAX_DEPTH)
         try:
+            _check_shape(body)
             return json.loads(
                 body.decode("utf-8"),
                 parse_int=_whole,
@@ -110,18 +114,21 @@ def check_declared(meta: Mapping[str, Any]) -> None:
         raise BodyTooLarge
 
 
-def _is_deep(body: bytes) -> bool:
-    """Whether arrays and objects are nested deeper than ``MAX_DEPTH``: found level by level, without recursion."""
-    if body.count(b"[") + body.count(b"{") <= MAX_DEPTH:
-        return False
-    # Without strings and all else. That "[}" counts as a pair here does no harm: the parser stops there.
-    brackets = _STRING.sub(b"", body).translate(_AS_ARRAYS, _NO_BRACKETS)
-    for _level in range(MAX_DEPTH):
-        flatter = brackets.replace(b"[]", b"")
-        if len(flatter) == len(brackets):  # nothing left, or malformed
-            return brackets.count(b"[") > MAX_DEPTH
-        brackets = flatter
-    return b"[" in brackets
+def _check_shape(body: bytes) -> None:
+    """Refuse what is too deep or has too many values by a look at its punctuation, without recursion, in linear time.
+
+    Of malformed text the count may be wrong; the parser refuses it anyway. Raises ``ValueError``.
+    """
+    opened = body.count(b"[") + body.count(b"{")
+    if opened <= MAX_DEPTH and opened + body.count(b",") < MAX_VALUES:
+        return
+    punctuation = _STRING.sub(b"", body).translate(_AS_ARRAYS, _OTHERS)
+    if punctuation.count(b",") + punctuation.count(b"[") >= MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES} values")
+    # No more of them can be in order: each that opens closes once.
+    brackets = punctuation.replace(b",", b"")[: 2 * MAX_VALUES]
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise ValueError(f"it is nested more than {MAX_DEPTH} levels deep")
 
 
 def _whole(text: str) -> int:
