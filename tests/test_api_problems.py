@@ -175,7 +175,7 @@ def test_a_host_that_is_not_served_is_a_problem(root: APIClient, host: str) -> N
 
 def test_a_form_with_too_many_fields_or_too_large_is_a_problem(root: APIClient, settings: Any) -> None:
     fields = "&".join(f"f{number}=1" for number in range(2000))
-    form_encoded = {"content_type": "application/x-www-form-urlencoded"}
+    form_encoded: Any = {"content_type": "application/x-www-form-urlencoded"}
     problem_of(root.post("/api/form/", fields, **form_encoded), 400, "too_many_fields")
     settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 100
     problem_of(root.post("/api/form/", fields, **form_encoded), 413, "body_too_large")
