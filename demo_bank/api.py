@@ -17,6 +17,9 @@ class AccountViewSet(api.EventSourcedViewSet):
 
     model = Account
     commands = ("open", "deposit", "withdraw", "freeze", "unfreeze", "close")
+    filterset_fields = ("currency", "status", "owner")
+    search_fields = ("number", "owner")
+    ordering_fields = ("number", "balance", "changed_at")
 
 
 class TransferViewSet(api.FlowViewSet, flow=transfer):

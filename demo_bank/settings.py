@@ -104,6 +104,7 @@ REST_FRAMEWORK = {
 }
 
 ROOT_URLCONF = "demo_bank.urls"
+CSRF_FAILURE_VIEW = "eventsourcing_app.api.handlers.csrf_failure"
 WSGI_APPLICATION = "demo_bank.wsgi.application"
 ASGI_APPLICATION = "demo_bank.asgi.application"
 

@@ -24,3 +24,9 @@ urlpatterns: list[URLPattern | URLResolver] = [
     path("api/v1/events/stream/", StoredEventStream.as_view(), name="event-stream"),
     path("api/v1/", include(router.urls)),
 ]
+
+# Problems for clients of the API, Django's pages for everybody else.
+handler400 = "eventsourcing_app.api.handlers.bad_request"
+handler403 = "eventsourcing_app.api.handlers.permission_denied"
+handler404 = "eventsourcing_app.api.handlers.page_not_found"
+handler500 = "eventsourcing_app.api.handlers.server_error"

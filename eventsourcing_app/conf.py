@@ -91,6 +91,12 @@ class Settings:
     STREAM_WAIT_SECONDS: float = 20.0
     """How long a stream waits for its first event under WSGI, where it keeps a worker busy; 0 never waits."""
 
+    READ_TIMEOUT_SECONDS: float | None = 10.0
+    """How long a statement of a ``GET`` of the API may take on PostgreSQL; ``None`` sets no limit."""
+
+    API_PREFIXES: tuple[str, ...] = ("/api/",)
+    """How the paths of APIs begin: there ``api.handlers`` answer every error as a problem, whoever asks."""
+
 
 class _Current:
     """Reads the setting at each access; unknown keys are left to the system check."""

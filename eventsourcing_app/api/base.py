@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
+from django.conf import settings
+from django.core.signals import got_request_exception
+from django.utils.log import log_response
 from django.utils.translation import gettext as _
-from rest_framework import viewsets
+from rest_framework import exceptions, mixins, viewsets
+from rest_framework.utils.mediatypes import media_type_matches
 
-from eventsourcing_app.api.parsers import JSONParser
-from eventsourcing_app.api.problems import InvalidParameter, exception_handler
+from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.timeouts import bounded_read
+from eventsourcing_app.api.parsers import JSONParser, check_declared
+from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -19,6 +25,10 @@ if TYPE_CHECKING:
     _GenericViewSet = viewsets.GenericViewSet[Any]
 else:
     _GenericViewSet = viewsets.GenericViewSet
+
+MAX_PARAMETER: Final = 4096
+"""Longest value of a query parameter, in characters."""
+_WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
 class ApiViewSet(_GenericViewSet):
@@ -35,8 +45,43 @@ class ApiViewSet(_GenericViewSet):
         return exception_handler
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        # Before anybody reads it: the check of a session's CSRF token would parse any form.
+        if request.method in _WITH_BODY:
+            self._check_body(request)
         super().initial(request, *args, **kwargs)
         self._check_parameters(request)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Answer every error: those that a client can cause as what they are, and bugs with 500 and no details.
+
+        Bugs are logged and signalled as Django does it. It shows its own page to browsers under ``DEBUG``.
+        """
+        try:
+            return super().handle_exception(exc)
+        except Exception as bug:
+            shown = getattr(getattr(self.request, "accepted_renderer", None), "media_type", "")
+            if settings.DEBUG_PROPAGATE_EXCEPTIONS or (settings.DEBUG and shown == "text/html"):
+                raise
+            got_request_exception.send(sender=None, request=self.request._request)
+            response = bug_response(self.request)
+            message = "%s: %s (correlation id %s)"
+            told = (response.status_text, self.request.path, response.data["correlation_id"])
+            log_response(message, *told, response=response, request=self.request._request, exception=bug)
+            return response
+
+    def raise_uncaught_exception(self, exc: Exception) -> NoReturn:
+        raise exc
+
+    def _check_body(self, request: Request) -> None:
+        check_declared(request.META)
+        content_type = request.content_type or ""
+        has_body = request.META.get("CONTENT_LENGTH") not in (None, "", "0", 0)
+        is_read = request.method == "POST" or hasattr(self, (request.method or "").lower())
+        if has_body and is_read and not any(media_type_matches(each, content_type) for each in self._media_types()):
+            raise exceptions.UnsupportedMediaType(content_type)
+
+    def _media_types(self) -> list[str]:
+        return [parser.media_type for parser in self.parser_classes if parser.media_type is not None]
 
     def _check_parameters(self, request: Request) -> None:
         known = set(self._parameters_of_pages())
@@ -49,6 +94,9 @@ class ApiViewSet(_GenericViewSet):
                 raise InvalidParameter(name, detail, "unknown")
             if len(values) > 1 and name not in self.repeatable_parameters:
                 raise InvalidParameter(name, _("It may be given once only."), "repeated")
+            if any(len(value) > MAX_PARAMETER or not is_text(value) for value in values):
+                detail = _("It is text of up to %d characters, without NUL.") % MAX_PARAMETER
+                raise InvalidParameter(name, detail)
 
     def parameters_of(self, action: str) -> Collection[str]:
         """Return the query parameters that an action understands, besides those of pages."""
@@ -58,3 +106,15 @@ class ApiViewSet(_GenericViewSet):
         if not getattr(self, "detail", False) or self.action == "events":
             return getattr(self.paginator, "parameters", ())
         return ()
+
+
+class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+    """A list and its members, each read in bounded time."""
+
+    @bounded_read()
+    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().list(request, *args, **kwargs)
+
+    @bounded_read()
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return super().retrieve(request, *args, **kwargs)

@@ -22,6 +22,7 @@ from eventsourcing_app.api.fields import (
     ExactIntegerField,
     ExactUUIDField,
     OneOfField,
+    ShortListField,
     UTCField,
 )
 
@@ -35,8 +36,8 @@ MAX_DIGITS = 38
 """Digits of a decimal that no field of the model limits."""
 MAX_ITEMS = 1000
 """Items of a list."""
-MAX_NAMED = 20
-"""How many arguments that there are not an error names."""
+MAX_UNKNOWN = 100
+"""How many arguments that there are not are named in an answer."""
 MAX_NAME = 80
 """How much of such a name."""
 
@@ -48,7 +49,7 @@ class CommandSerializer(serializers.Serializer[Any]):
         unknown = [name for name in data if name not in self.fields] if isinstance(data, dict) else []
         if unknown:
             refused = serializers.ErrorDetail(_("There is no such argument."), code="unknown")
-            raise serializers.ValidationError({name[:MAX_NAME]: [refused] for name in unknown[:MAX_NAMED]})
+            raise serializers.ValidationError({name[:MAX_NAME]: [refused] for name in unknown[:MAX_UNKNOWN]})
         return super().to_internal_value(data)
 
 
@@ -92,7 +93,7 @@ class _Arguments:
             return self._field(parameter, inner, {**options, "allow_null": True})
         if origin is list and len(arguments) == 1:
             item = self._field(parameter, arguments[0], {})
-            return serializers.ListField(child=item, max_length=MAX_ITEMS, **options)
+            return ShortListField(child=item, max_length=MAX_ITEMS, **options)
         if origin is Literal:
             return OneOfField(members=arguments, **options)
         if isinstance(annotation, type) and issubclass(annotation, Enum):

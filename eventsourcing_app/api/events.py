@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from django.http import Http404
 from django.utils.cache import patch_vary_headers
 from django.utils.translation import gettext as _
-from rest_framework import mixins, status
+from rest_framework import status
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
@@ -16,8 +16,9 @@ from rest_framework.response import Response
 from eventsourcing_app.access.events import FILTERS, filtered, of_any_stream_type, position_from, recorded
 from eventsourcing_app.access.export import Export
 from eventsourcing_app.access.masking import without_masked
+from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.access.visibility import may_export_events, visible_events
-from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.conditional import is_known
 from eventsourcing_app.api.exports import EXPORTS, file_of, form_of, in_json, is_export
 from eventsourcing_app.api.pagination import PositionPagination
@@ -49,7 +50,7 @@ def filtered_by_request(events: StoredEventQuerySet, request: Request) -> Stored
     return events
 
 
-class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+class StoredEventViewSet(ReadViewSet):
     """The log, in order: ``?type= &stream_type= &stream_key= &actor= &correlation_id= &causation_id= &since= &until=
     &order= &after_position= &limit=``.
 
@@ -97,6 +98,7 @@ class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiVi
         )
         return file_of(export, request)
 
+    @bounded_read()
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One event, with what is around it."""
         shown = self.get_serializer(self.get_object()).data

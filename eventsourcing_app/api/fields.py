@@ -92,6 +92,17 @@ class ExactUUIDField(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
+class ShortListField(serializers.ListField):
+    """A list that is measured before its items are looked at."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, list) and self.max_length is not None and len(data) > self.max_length:
+            raise serializers.ValidationError(
+                self.error_messages["max_length"].format(max_length=self.max_length), code="max_length"
+            )
+        return super().to_internal_value(data)
+
+
 class OneOfField(serializers.Field[Any, Any, Any, Any]):
     """One of some plain values; becomes what they stand for (a member of an enumeration, or itself)."""
 

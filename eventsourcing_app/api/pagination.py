@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ValidationError
-from django.db import models
 from django.utils.translation import gettext as _
 from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from eventsourcing_app.access.events import is_text, position_from
-from eventsourcing_app.access.pages import Page, page_of
+from eventsourcing_app.access.events import position_from
+from eventsourcing_app.access.pages import Page, ordered_page_of, page_of
+from eventsourcing_app.api.cursors import cursor_of, key_from, place_from
+from eventsourcing_app.api.ordering import order_from
 from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from django.db import models
     from rest_framework.request import Request
     from rest_framework.views import APIView
+
+    from eventsourcing_app.api.ordering import Order
 
 
 class KeysetPagination(BasePagination):
     """Rising by the primary key: ``?after=``, ``?before=``, ``?limit=``; ``next`` and ``previous`` are whole addresses.
 
+    In the order of ``?order=``, where the view has ``ordering_fields``, ``after`` and ``before`` are opaque.
     A subclass that pages by another unique column sets ``key``, and the names of the parameters.
     """
 
@@ -36,14 +40,23 @@ class KeysetPagination(BasePagination):
     default_limit = 100
     largest_limit = 500
 
+    _order: Order | None = None
+
     @property
     def parameters(self) -> frozenset[str]:
         """The query parameters that it understands."""
-        return frozenset({self.after_parameter, self.before_parameter, self.limit_parameter})
+        return self.known_parameters()
+
+    @classmethod
+    def known_parameters(cls) -> frozenset[str]:
+        """The same, of the class."""
+        return frozenset({cls.after_parameter, cls.before_parameter, cls.limit_parameter})
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any]:
-        after = self._key(queryset, request.query_params, self.after_parameter)
-        before = self._key(queryset, request.query_params, self.before_parameter)
+        allowed = getattr(view, "ordering_fields", ()) if getattr(view, "action", "") == "list" else ()
+        self._order = order_from(queryset.model, request.query_params, allowed)
+        after = self._place(queryset, request.query_params, self.after_parameter)
+        before = self._place(queryset, request.query_params, self.before_parameter)
         if after is not None and before is not None:
             detail = _("Give '%(after)s' or '%(before)s', not both.")
             names = {"after": self.after_parameter, "before": self.before_parameter}
@@ -51,9 +64,13 @@ class KeysetPagination(BasePagination):
         limit = self._limit(request.query_params)
         self._url = request.build_absolute_uri()
         self._newest_first = self.is_newest_first(request.query_params)
-        self._page: Page[Any] = page_of(
-            queryset, self.key, limit=limit, after=after, before=before, newest_first=self._newest_first
-        )
+        self._page: Page[Any]
+        if self._order is None:
+            self._page = page_of(
+                queryset, self.key, limit=limit, after=after, before=before, newest_first=self._newest_first
+            )
+        else:
+            self._page = ordered_page_of(queryset, self._order.columns, limit=limit, after=after, before=before)
         return list(self._page.rows)
 
     def get_paginated_response(self, data: Sequence[Any]) -> Response:
@@ -79,7 +96,9 @@ class KeysetPagination(BasePagination):
         url = self._url
         for name in (self.after_parameter, self.before_parameter):
             url = remove_query_param(url, name)
-        return replace_query_param(url, parameter, str(getattr(row, self.key)))
+        order = self._order
+        place = getattr(row, self.key) if order is None else cursor_of(order.text, order.fields, row)
+        return replace_query_param(url, parameter, str(place))
 
     def _limit(self, parameters: Mapping[str, str]) -> int:
         text = parameters.get(self.limit_parameter)
@@ -91,20 +110,17 @@ class KeysetPagination(BasePagination):
             raise InvalidParameter(self.limit_parameter, detail)
         return limit
 
-    def _key(self, queryset: models.QuerySet[Any], parameters: Mapping[str, str], name: str) -> Any:
+    def _place(self, queryset: models.QuerySet[Any], parameters: Mapping[str, str], name: str) -> Any:
         text = parameters.get(name)
         if text is None:
             return None
-        options = queryset.model._meta
-        field: models.Field[Any, Any] = options.pk if self.key == "pk" else options.get_field(self.key)
         try:
-            if isinstance(field, models.IntegerField):
-                return _number(text)
-            if not is_text(text):
-                raise ValueError("no text")
-            return field.to_python(text)
-        except (ValueError, ValidationError) as error:
-            raise InvalidParameter(name, _("It is no key of this list.")) from error
+            if self._order is not None:
+                return place_from(self._order.text, self._order.fields, text)
+            options = queryset.model._meta
+            return key_from(options.pk if self.key == "pk" else options.get_field(self.key), text)
+        except ValueError as error:
+            raise InvalidParameter(name, _("It is no key of this list, or one of another order.")) from error
 
 
 class PositionPagination(KeysetPagination):
@@ -115,10 +131,9 @@ class PositionPagination(KeysetPagination):
     before_parameter = "before_position"
     order_parameter = "order"
 
-    @property
-    def parameters(self) -> frozenset[str]:
-        """The query parameters that it understands."""
-        return super().parameters | {self.order_parameter}
+    @classmethod
+    def known_parameters(cls) -> frozenset[str]:
+        return super().known_parameters() | {cls.order_parameter}
 
     def is_newest_first(self, parameters: Mapping[str, str]) -> bool:
         """Whether ``order`` says so. Raises ``InvalidParameter`` for anything that is no order."""
@@ -130,7 +145,7 @@ class PositionPagination(KeysetPagination):
 
     def after(self, parameters: Mapping[str, str]) -> int:
         """Return the position to begin after; 0 if none is given. Raises ``InvalidParameter``."""
-        return self._key(StoredEvent.objects.none(), parameters, self.after_parameter) or 0
+        return self._place(StoredEvent.objects.none(), parameters, self.after_parameter) or 0
 
 
 class VersionPagination(KeysetPagination):
@@ -139,10 +154,3 @@ class VersionPagination(KeysetPagination):
     key = "version"
     after_parameter = "after_version"
     before_parameter = "before_version"
-
-
-def _number(text: str) -> int:
-    number = position_from(text)
-    if number is None:
-        raise ValueError("no number")
-    return number

@@ -7,19 +7,34 @@ request are wrong, ``errors``: each with ``detail``, ``code`` and the ``pointer`
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from math import ceil
+from typing import TYPE_CHECKING, Any, Final
 
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
-from django.http import Http404
+from django.core.exceptions import (
+    BadRequest,
+    DisallowedHost,
+    ObjectDoesNotExist,
+    PermissionDenied,
+    RequestDataTooBig,
+    SuspiciousOperation,
+    TooManyFieldsSent,
+    TooManyFilesSent,
+)
+from django.http import Http404, HttpRequest
+from django.http.multipartparser import MultiPartParserError
 from django.utils.encoding import force_str
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy as _lazy
+from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
 
+from eventsourcing_app.access.timeouts import ReadTimedOut
 from eventsourcing_app.aggregates.once import MAX_KEY
 from eventsourcing_app.context import current
 from eventsourcing_app.exceptions import (
@@ -36,6 +51,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEDIA_TYPE = "application/problem+json"
+MAX_TEXT: Final = 1000
+"""Longest text in a problem: it may repeat what a client sent, but not all of it."""
+MAX_ERRORS: Final = 100
+"""How many ``errors`` a problem lists; ``errors_left_out`` counts the others."""
 
 
 class InvalidParameter(exceptions.APIException):
@@ -60,41 +79,80 @@ class Busy(exceptions.APIException):
     """Others were in the way; nothing was done, and the same request may succeed."""
 
     status_code = status.HTTP_503_SERVICE_UNAVAILABLE
-    default_detail = _lazy("Others were at work on the same. Nothing was done: send it again.")
+    default_detail = gettext_lazy("Others were at work on the same. Nothing was done: send it again.")
     default_code = "busy"
     wait = 1
 
 
 class ProblemResponse(Response):
-    """A problem, in whatever form the client accepts; as JSON it says that it is a problem."""
+    """A problem: a page for browsers where the view has one, and JSON for everybody else, whatever was asked for."""
 
     @property
     def rendered_content(self) -> Any:
-        content = super().rendered_content
         renderer = getattr(self, "accepted_renderer", None)
-        if getattr(renderer, "media_type", "") == "application/json":
-            self["Content-Type"] = MEDIA_TYPE
-        return content
+        if getattr(renderer, "media_type", "") == "text/html":
+            return super().rendered_content
+        self["Content-Type"] = MEDIA_TYPE
+        return JSONRenderer().render(self.data)
 
 
 def exception_handler(error: Exception, context: Mapping[str, Any]) -> Response | None:
     """Answer every error that a client can cause; ``None`` for the others, which are bugs. An ``EXCEPTION_HANDLER``."""
     if (answer := _answer(error)) is None:
         return None
+    if isinstance(error, SuspiciousOperation):  # to where Django would log it
+        logging.getLogger(f"django.security.{type(error).__name__}").error(error)
     code, facts, headers, members = answer
     set_rollback()
-    request = context.get("request")
-    body = {
-        "type": "about:blank",
-        "title": HTTPStatus(code).phrase,
-        "status": code,
-        **members,
-        "instance": getattr(request, "path", ""),
-        "correlation_id": current().correlation_id,
-        **facts,
-    }
+    body = problem_body(context.get("request"), code, members["code"], members["detail"], facts)
     return ProblemResponse(body, status=code, headers=headers)
 
+
+def bug_response(request: Request) -> ProblemResponse:
+    """Answer an error that is ours: that there was one, and the correlation id under which it was logged."""
+    set_rollback()
+    return ProblemResponse(problem_body(request, 500, *BUG), status=500)
+
+
+def problem_body(
+    request: Request | HttpRequest | None,
+    status: int,
+    code: str,
+    detail: object,
+    facts: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the members of a problem; texts in it are cut to ``MAX_TEXT``, and ``errors`` to ``MAX_ERRORS``."""
+    correlation_id = current().correlation_id or getattr(request, "correlation_id", "")
+    facts = dict(facts or {})
+    errors = facts.get("errors", ())
+    if len(errors) > MAX_ERRORS:
+        facts.update(errors=errors[:MAX_ERRORS], errors_left_out=len(errors) - MAX_ERRORS)
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": force_str(detail),
+        "code": code,
+        "instance": getattr(request, "path", ""),
+        "correlation_id": correlation_id,
+        **facts,
+    }
+    shown: dict[str, Any] = _shown(body)
+    return shown
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):  # half a character could not be written
+        text = value[: MAX_TEXT + 1].encode("utf-8", "backslashreplace").decode()
+        return text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]}…"
+    if isinstance(value, dict):
+        return {key: _shown(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shown(inner) for inner in value]
+    return value
+
+
+BUG: Final = ("internal_error", gettext_lazy("Something went wrong here. Tell us the correlation id."))
 
 _Answer = tuple[int, dict[str, Any], dict[str, str], dict[str, Any]]
 
@@ -121,11 +179,28 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, NotAdopted):
         detail = _("It has no history yet, and accepts no command until it has one.")
         return _plain(503, "not_adopted", detail, headers={"Retry-After": "60"})
-    if isinstance(error, (Http404, ObjectDoesNotExist)):
-        error = exceptions.NotFound()
-    elif isinstance(error, PermissionDenied):
-        error = exceptions.PermissionDenied()
-    return _of_rest_framework(error) if isinstance(error, exceptions.APIException) else None
+    if isinstance(error, ReadTimedOut):
+        detail = _("It took too long to read. Ask for less, or later.")
+        return _plain(503, "read_timeout", detail, headers={"Retry-After": str(ceil(error.seconds))})
+    return _of_rest_framework(error) if isinstance(error, exceptions.APIException) else of_django(error)
+
+
+def of_django(error: Exception | None) -> _Answer | None:
+    """Status, further facts, headers, ``detail`` and ``code`` of an error that Django raises about a request."""
+    for kinds, code, name, detail in _OF_DJANGO:
+        if isinstance(error, kinds):
+            return _plain(code, name, detail)
+    return None
+
+
+_OF_DJANGO: tuple[tuple[tuple[type[Exception], ...], int, str, object], ...] = (
+    ((Http404, ObjectDoesNotExist), 404, "not_found", exceptions.NotFound.default_detail),
+    ((PermissionDenied,), 403, "permission_denied", exceptions.PermissionDenied.default_detail),
+    ((RequestDataTooBig,), 413, "body_too_large", gettext_lazy("The body is too large.")),
+    ((TooManyFieldsSent, TooManyFilesSent), 400, "too_many_fields", gettext_lazy("The body has too many fields.")),
+    ((DisallowedHost,), 400, "host_not_allowed", gettext_lazy("This host is not served here.")),
+    ((SuspiciousOperation, BadRequest, MultiPartParserError), 400, "bad_request", gettext_lazy("It is malformed.")),
+)
 
 
 def _plain(
@@ -138,8 +213,8 @@ def _of_rest_framework(error: exceptions.APIException) -> _Answer:
     headers = {}
     if auth_header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
-    if wait := getattr(error, "wait", None):
-        headers["Retry-After"] = f"{wait:.0f}"
+    if isinstance(error, exceptions.Throttled):
+        headers["Retry-After"] = str(ceil(getattr(error, "wait", None) or 1))
     if isinstance(error, exceptions.ValidationError):
         detail = _("The request is not valid.")
         return _plain(error.status_code, "invalid", detail, {"errors": list(_errors(error.detail, ""))}, headers)

@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.core.exceptions import ImproperlyConfigured
+from django.db import DataError
 from django.db.models import Q
-from rest_framework import mixins, status
+from django.utils.translation import gettext as _
+from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.access.visibility import visible_trail
-from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.changes import shown_changes
 from eventsourcing_app.api.conditional import etag_of, is_known
+from eventsourcing_app.api.filtering import (
+    SEARCH,
+    StateFilter,
+    StateSearch,
+    check_search,
+    filter_parameters,
+    filterset_of,
+)
+from eventsourcing_app.api.ordering import ORDER, check_ordering
 from eventsourcing_app.api.pagination import VersionPagination
 from eventsourcing_app.api.past import DIFF_PARAMETERS, STATE_PARAMETERS, is_asked_for, past_diff, past_state
+from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import EventUnreadable
@@ -24,25 +39,53 @@ from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from rest_framework.request import Request
     from rest_framework.serializers import BaseSerializer
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
 
+logger = logging.getLogger(__name__)
 
-class StateViews(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
+
+class StateViews(ReadViewSet):
     """The reading half of ``EventSourcedViewSet``."""
 
     model: ClassVar[type[EventSourcedModel]]
+    filter_backends = (StateFilter, StateSearch)
+    filterset_fields: ClassVar[Sequence[str] | Mapping[str, Sequence[str]]] = ()
+    """Columns that the list can be filtered by, for equality; or lookups by column. Needs django-filter."""
+    filterset_class: ClassVar[Any] = None
+    """A ``FilterSet`` of django-filter, instead."""
+    search_fields: Sequence[str] = ()
+    """Columns in which ``?search=`` looks, with the prefixes of DRF's ``SearchFilter``."""
+    ordering_fields: ClassVar[Sequence[str]] = ()
+    """Columns that ``?order=`` may name. Who may order by a column can find out its values."""
+
+    filterset: ClassVar[Any] = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if hasattr(cls, "model"):
+            cls._check_lists()
+
+    @classmethod
+    def _check_lists(cls) -> None:
+        cls.filterset = filterset_of(cls.__name__, cls.model, cls.filterset_fields, cls.filterset_class)
+        check_search(cls.__name__, cls.model, cls.search_fields)
+        check_ordering(cls.__name__, cls.model, cls.ordering_fields)
+        pages: Any = getattr(cls.pagination_class, "known_parameters", frozenset)
+        if taken := sorted({SEARCH, ORDER, *pages()} & set(filter_parameters(cls.filterset))):
+            raise ImproperlyConfigured(f"{cls.__name__}: filters cannot be called {', '.join(taken)}: these are taken.")
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        page = super().paginate_queryset(queryset)
+        page = self._page_of(queryset)
         if self.action == "list" and page is not None:
             tell_positions(page)
         return page
 
+    @bounded_read()
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The state of one object: of now, or as it was after ``?version=`` or at ``?when=``."""
         shown = self.get_object()
@@ -59,6 +102,7 @@ class StateViews(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
         return Response(data, headers={"ETag": etag})
 
     @action(detail=True, methods=["get"])
+    @bounded_read()
     def events(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The stored events of one object, oldest first, each with the fields that it changed."""
         aggregate = self.get_object()
@@ -71,6 +115,7 @@ class StateViews(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
         return answer
 
     @action(detail=True, methods=["get"])
+    @bounded_read()
     def diff(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """What differs between two versions or moments, ``?since=`` (left out: before it existed) and ``?until=``."""
         aggregate = self.get_object()
@@ -93,7 +138,25 @@ class StateViews(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
 
     def parameters_of(self, action: str) -> Collection[str]:
         """Return the query parameters that an action understands, besides those of pages."""
+        if action == "list":
+            return {*super().parameters_of(action), *self._asked()}
         return {"retrieve": STATE_PARAMETERS, "diff": DIFF_PARAMETERS}.get(action, super().parameters_of(action))
+
+    def _asked(self) -> Sequence[str]:
+        """The parameters by which the list can be narrowed and ordered."""
+        search = [SEARCH] if self.search_fields else []
+        return [*filter_parameters(self.filterset), *search, *([ORDER] if self.ordering_fields else [])]
+
+    def _page_of(self, queryset: Any) -> Any:
+        try:
+            return super().paginate_queryset(queryset)
+        except (DataError, ArithmeticError, ValueError) as error:
+            # What no filter has noticed, the database or its driver does: a year that no calendar has.
+            given = [name for name in self._asked() if name in self.request.query_params]
+            if not given:
+                raise
+            logger.warning("A list of %s could not be read by %s: %s", self.model._meta.label, given, error)
+            raise InvalidParameter(given[0], _("It has a value that it cannot have.")) from error
 
     def _changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> dict[int | None, dict[str, Any]]:
         """Return, by version, what each event of a page changed; nothing from the first on that nobody can read."""

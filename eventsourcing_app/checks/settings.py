@@ -36,6 +36,10 @@ def _are_words(value: object) -> bool:
     return isinstance(value, tuple | list | set | frozenset) and all(isinstance(word, str) for word in value)
 
 
+def _are_prefixes(value: object) -> bool:
+    return isinstance(value, tuple | list) and all(isinstance(each, str) and each.startswith("/") for each in value)
+
+
 _DISPATCHERS = ("django_q", "sync", "none")
 _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "MAX_EVENT_BYTES": (_is_count, "a whole number above 0"),
@@ -61,6 +65,8 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "STREAM_POLL_SECONDS": (_is_time, "a number above 0"),
     "STREAM_WAIT_SECONDS": (lambda value: _is_time(value) or value == 0, "a number above 0, or 0"),
     "REBUILD_AT_MIGRATE": (lambda value: isinstance(value, bool), "True or False"),
+    "READ_TIMEOUT_SECONDS": (lambda value: value is None or _is_time(value), "a number above 0, or None"),
+    "API_PREFIXES": (_are_prefixes, "a list of beginnings of paths, each with a slash in front"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
 
