@@ -8,12 +8,18 @@ from django.views.generic import RedirectView
 from rest_framework.routers import DefaultRouter
 
 from demo_bank.api import AccountViewSet
-from eventsourcing_app.api import StoredEventViewSet
+from eventsourcing_app.api import (
+    ParkedEventViewSet,
+    StoredEventViewSet,
+    SubscriptionViewSet,
+)
 
 router = DefaultRouter()
 router.include_format_suffixes = False
 router.register("accounts", AccountViewSet, basename="account")
 router.register("events", StoredEventViewSet, basename="event")
+router.register("subscriptions", SubscriptionViewSet, basename="subscription")
+router.register("parked", ParkedEventViewSet, basename="parked")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

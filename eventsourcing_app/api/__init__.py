@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
     from eventsourcing_app.api.pagination import KeysetPagination
+    from eventsourcing_app.api.parked import ParkedEventViewSet
     from eventsourcing_app.api.parsers import JSONParser
-    from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
+    from eventsourcing_app.api.permissions import CommandPermission, OperatorPermission, StoredEventPermission
     from eventsourcing_app.api.problems import exception_handler
+    from eventsourcing_app.api.subscriptions import SubscriptionViewSet
 
 __all__ = [
     "CommandPermission",
     "EventSourcedViewSet",
     "JSONParser",
     "KeysetPagination",
+    "OperatorPermission",
+    "ParkedEventViewSet",
     "StoredEventPermission",
     "StoredEventViewSet",
+    "SubscriptionViewSet",
     "exception_handler",
 ]
 
@@ -32,8 +37,11 @@ _HOMES = {
     "EventSourcedViewSet": "aggregates",
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
+    "OperatorPermission": "permissions",
+    "ParkedEventViewSet": "parked",
     "StoredEventPermission": "permissions",
     "StoredEventViewSet": "events",
+    "SubscriptionViewSet": "subscriptions",
     "exception_handler": "problems",
 }
 

@@ -15,6 +15,7 @@ from django.core.exceptions import ObjectDoesNotExist, PermissionDenied
 from django.http import Http404
 from django.utils.encoding import force_str
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import set_rollback
@@ -25,10 +26,13 @@ from eventsourcing_app.exceptions import (
     CommandRejected,
     ConcurrencyError,
     EventRefused,
+    IdempotencyError,
     KeyInFlight,
     KeyRefused,
     KeyReused,
+    NoSuchSubscription,
     NotAdopted,
+    OperationRefused,
 )
 
 if TYPE_CHECKING:
@@ -53,6 +57,16 @@ class StateRefused(exceptions.APIException):
 
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "state_refused"
+
+
+class DatabaseUnavailable(exceptions.APIException):
+    """The database does not answer. Why, and where it is, is told to the log of the server only."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = gettext_lazy("The database does not answer.")
+    default_code = "database_unavailable"
+    wait = 5
+    """Seconds after which it is worth while to ask again."""
 
 
 class ProblemResponse(Response):
@@ -100,6 +114,21 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, EventRefused):
         problem = {"path": error.path, "detail": error.why, "code": "event_refused"}
         return _plain(400, "event_refused", _("The event cannot be stored."), {"errors": [problem]})
+    if isinstance(error, IdempotencyError):
+        return _of_key(error)
+    if isinstance(error, NotAdopted):
+        detail = _("It has no history yet, and accepts no command until it has one.")
+        return _plain(503, "not_adopted", detail, headers={"Retry-After": "60"})
+    if isinstance(error, OperationRefused) and not isinstance(error, NoSuchSubscription):
+        return _plain(409, "operation_refused", error)
+    if isinstance(error, (Http404, ObjectDoesNotExist, NoSuchSubscription)):
+        error = exceptions.NotFound()
+    elif isinstance(error, PermissionDenied):
+        error = exceptions.PermissionDenied()
+    return _of_rest_framework(error) if isinstance(error, exceptions.APIException) else None
+
+
+def _of_key(error: IdempotencyError) -> _Answer | None:
     if isinstance(error, KeyRefused):
         detail = _("An Idempotency-Key has 1 to %d printable characters.") % MAX_KEY
         return _plain(400, "idempotency_key_invalid", detail)
@@ -108,14 +137,7 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, KeyInFlight):
         detail = _("The first request with this Idempotency-Key is still running.")
         return _plain(409, "idempotency_key_in_flight", detail, headers={"Retry-After": "1"})
-    if isinstance(error, NotAdopted):
-        detail = _("It has no history yet, and accepts no command until it has one.")
-        return _plain(503, "not_adopted", detail, headers={"Retry-After": "60"})
-    if isinstance(error, (Http404, ObjectDoesNotExist)):
-        error = exceptions.NotFound()
-    elif isinstance(error, PermissionDenied):
-        error = exceptions.PermissionDenied()
-    return _of_rest_framework(error) if isinstance(error, exceptions.APIException) else None
+    return None
 
 
 def _plain(
