@@ -9,6 +9,7 @@ from rest_framework.routers import DefaultRouter
 
 from demo_bank.api import AccountViewSet
 from eventsourcing_app.api import (
+    EventTypeViewSet,
     ParkedEventViewSet,
     StoredEventViewSet,
     SubscriptionViewSet,
@@ -18,6 +19,7 @@ router = DefaultRouter()
 router.include_format_suffixes = False
 router.register("accounts", AccountViewSet, basename="account")
 router.register("events", StoredEventViewSet, basename="event")
+router.register("event-types", EventTypeViewSet, basename="event-type")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 router.register("parked", ParkedEventViewSet, basename="parked")
 

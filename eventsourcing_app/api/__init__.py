@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.event_types import EventTypeViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
     from eventsourcing_app.api.pagination import KeysetPagination
     from eventsourcing_app.api.parked import ParkedEventViewSet
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CommandPermission",
     "EventSourcedViewSet",
+    "EventTypeViewSet",
     "JSONParser",
     "KeysetPagination",
     "OperatorPermission",
@@ -35,6 +37,7 @@ __all__ = [
 _HOMES = {
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
+    "EventTypeViewSet": "event_types",
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
     "OperatorPermission": "permissions",
