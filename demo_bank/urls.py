@@ -10,6 +10,7 @@ from rest_framework.routers import DefaultRouter
 from demo_bank.api import AccountViewSet
 from eventsourcing_app.api import (
     EventTypeViewSet,
+    HealthView,
     ParkedEventViewSet,
     StoredEventViewSet,
     SubscriptionViewSet,
@@ -26,5 +27,6 @@ router.register("parked", ParkedEventViewSet, basename="parked")
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("api/v1/health/", HealthView.as_view(), name="health"),
     path("api/v1/", include(router.urls)),
 ]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
     from eventsourcing_app.api.event_types import EventTypeViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
+    from eventsourcing_app.api.health import HealthView
     from eventsourcing_app.api.pagination import KeysetPagination
     from eventsourcing_app.api.parked import ParkedEventViewSet
     from eventsourcing_app.api.parsers import JSONParser
@@ -24,6 +25,7 @@ __all__ = [
     "CommandPermission",
     "EventSourcedViewSet",
     "EventTypeViewSet",
+    "HealthView",
     "JSONParser",
     "KeysetPagination",
     "OperatorPermission",
@@ -38,6 +40,7 @@ _HOMES = {
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
     "EventTypeViewSet": "event_types",
+    "HealthView": "health",
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
     "OperatorPermission": "permissions",
