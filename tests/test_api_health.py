@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -245,6 +246,26 @@ def test_many_probes_ask_the_database_once_a_second(monkeypatch: pytest.MonkeyPa
     with CaptureQueriesContext(connection) as queries:
         client.get(HEALTH)
     assert len(queries) > 0
+
+
+def test_a_probe_that_hangs_takes_no_other_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        asked.set()
+        answered.wait(30)
+
+    monkeypatch.setattr(health, "_measured", hang)
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0.05)
+    hanging = threading.Thread(target=health.recent_health.get)
+    hanging.start()
+    try:
+        assert asked.wait(30)
+        problem_of(APIClient().get(HEALTH), 503, "database_unavailable")
+        assert hanging.is_alive()
+    finally:
+        answered.set()
+        hanging.join()
 
 
 def test_a_database_that_goes_while_it_is_asked_who_the_user_is_is_a_problem(

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import cache
 from typing import Any, Literal, NewType, Optional, get_args, get_origin
+from zoneinfo import ZoneInfo
 
 import pytest
 from django.apps import apps
@@ -57,7 +58,14 @@ class Same:  # type: ignore[no-redef]
 SecondSame = Same
 
 
-class ById:
+@dataclass(frozen=True, eq=False)
+class ByIdentity:
+    """Two of them are never equal."""
+
+    number: int
+
+
+class NoDataclass:
     pass
 
 
@@ -84,6 +92,7 @@ MORE: dict[str, tuple[Any, st.SearchStrategy[Any]]] = {
     "set of datetime": (set[datetime], st.sets(MOMENTS)),
     "set of Enum": (set[Colour], st.sets(st.sampled_from(Colour))),
     "frozenset of tuple": (frozenset[tuple[int, str]], st.frozensets(st.tuples(INTEGERS, TEXT))),
+    "frozenset of objects": (frozenset[ByIdentity], st.frozensets(st.builds(ByIdentity, number=INTEGERS))),
     "dict of floats": (dict[str, float], st.dictionaries(TEXT, FLOATS)),
     "dict of Optional": (dict[str, Optional[int]], st.dictionaries(TEXT, st.none() | INTEGERS)),  # noqa: UP045
 }
@@ -160,6 +169,17 @@ def a_value_of(annotation: Any) -> st.SearchStrategy[Any]:
         fields = {name: a_value_of(each) for name, each in field_types(annotation).items()}
         return st.fixed_dictionaries(fields).map(lambda values: annotation(**values))
     return st.sampled_from(annotation)
+
+
+def test_what_a_set_tells_apart_and_the_text_does_not_passes_too() -> None:
+    # One moment, which no two zones of which one turns its clock back agree on (PEP 495).
+    berlin = datetime(2026, 10, 25, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
+    moments = {berlin, datetime(2026, 10, 25, 1, 30, tzinfo=UTC)}
+    things = frozenset({ByIdentity(number=1), ByIdentity(number=1)})
+    for kind, values in (("set of datetime", moments), ("frozenset of objects", things)):
+        text = written(kind, values)
+        assert len(json.loads(text)["value"]) == 2
+        judge_of(kind).validate(json.loads(text))
 
 
 # Nothing else passes
@@ -256,7 +276,7 @@ def test_the_docstring_that_dataclass_makes_up_is_none() -> None:
 def test_an_event_that_cannot_be_stored_has_no_schema() -> None:
     @event("schema.wrong")
     class Wrong:
-        what: ById
+        what: NoDataclass
 
     with pytest.raises(ImproperlyConfigured, match=r"schema\.wrong"):
         schema_of(declaration_of(Wrong))

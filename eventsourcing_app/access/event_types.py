@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.aggregates.dispatch import applies_of
-from eventsourcing_app.events.registry import registry
+from eventsourcing_app.events.registry import Declaration, registry
 from eventsourcing_app.events.schema import description_of, schema_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from eventsourcing_app.events.registry import Declaration
     from eventsourcing_app.events.schema import Schema
 
 
@@ -55,10 +55,6 @@ def event_type(name: str) -> EventType | None:
 
 
 def _described(declaration: Declaration, streams: Mapping[type, tuple[str, ...]]) -> EventType:
-    try:
-        schema = schema_of(declaration)
-    except ImproperlyConfigured:
-        schema = None
     return EventType(
         name=declaration.name,
         aliases=declaration.aliases,
@@ -67,8 +63,16 @@ def _described(declaration: Declaration, streams: Mapping[type, tuple[str, ...]]
         description=description_of(declaration.cls),
         ends=declaration.ends,
         stream_types=streams.get(declaration.cls, ()),
-        schema=schema,
+        schema=_schema_of(declaration),
     )
+
+
+@cache
+def _schema_of(declaration: Declaration) -> Schema | None:
+    try:
+        return schema_of(declaration)
+    except ImproperlyConfigured:
+        return None
 
 
 def _stream_types() -> dict[type, tuple[str, ...]]:

@@ -29,6 +29,9 @@ logger = logging.getLogger("eventsourcing_app.subscriptions")
 KEPT_SECONDS: Final = 1.0
 """How long a process answers with what it has measured last: so many probes cost the database no more than one."""
 
+PATIENCE_SECONDS: Final = 2.0
+"""How long a probe waits for the answer that another one has asked the database for."""
+
 
 class Reason(NamedTuple):
     """Why it is not well."""
@@ -104,12 +107,17 @@ class RecentHealth:
 
     def get(self) -> Health | None:
         """Return how things are; ``None`` if the database does not answer."""
-        # Under the lock: of many probes at once one asks the database, and the others wait for what it finds.
-        with self._lock:
+        # Of many probes at once one asks the database. Should that one hang, the others do not hang with it: they would
+        # take every thread of the server.
+        if not self._lock.acquire(timeout=PATIENCE_SECONDS):
+            return None
+        try:
             if self._measured_at is None or time.monotonic() - self._measured_at > KEPT_SECONDS:
                 self._health = _measured()
                 self._measured_at = time.monotonic()
             return self._health
+        finally:
+            self._lock.release()
 
     def forget(self) -> None:
         """Measure anew the next time."""
