@@ -9,31 +9,16 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
-from django.urls import include, path
-from rest_framework.routers import DefaultRouter
 from rest_framework.test import APIClient
 
-from eventsourcing_app import RecordedEvent, subscriber
-from eventsourcing_app.api import ParkedEventViewSet, SubscriptionViewSet
-from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
+from eventsourcing_app.models import Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions.failures import halt
+from tests import api_operators
 from tests.api_client import client_of, problem_of, user_with
+from tests.api_operators import LIST, NAME, ONE, OPERATOR, PARKED, SECRET, WATCHER, acts, failing, one_parked
 from tests.reactions_sample.scene import deliver, position_of, wallet
-from tests.samples.events import MoneyAdded
 
-router = DefaultRouter()
-router.include_format_suffixes = False
-router.register("subscriptions", SubscriptionViewSet, basename="subscription")
-router.register("parked", ParkedEventViewSet, basename="parked")
-urlpatterns = [path("api/", include(router.urls))]
-
-pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
-
-NAME = "t.operated"
-LIST, ONE, PARKED = "/api/subscriptions/", f"/api/subscriptions/{NAME}/", "/api/parked/"
-WATCHER = ("eventsourcing_app.view_subscription", "eventsourcing_app.view_parkedevent")
-OPERATOR = (*WATCHER, "eventsourcing_app.operate_subscription")
-SECRET = "the reference of 4711"
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(api_operators.__name__)]
 
 
 @pytest.fixture(autouse=True)
@@ -54,31 +39,6 @@ def operator() -> APIClient:
 @pytest.fixture
 def superuser() -> APIClient:
     return client_of(User.objects.create_superuser("root"))
-
-
-def failing(fail_at: set[int], name: str = NAME, **options: Any) -> list[int | None]:
-    """Subscribe a handler that fails on these versions, and quotes their payload; return what it was given."""
-    given: list[int | None] = []
-
-    @subscriber(name, MoneyAdded, **options)
-    def handle(event: MoneyAdded, recorded: RecordedEvent) -> None:
-        given.append(recorded.version)
-        if recorded.version in fail_at:
-            raise ValueError(SECRET)
-
-    return given
-
-
-def one_parked() -> ParkedEvent:
-    failing({2})
-    wallet(adds=3)
-    deliver()
-    return ParkedEvent.objects.get(state="failed", segment__subscription=NAME)
-
-
-def acts() -> list[tuple[str, str, str]]:
-    found = StoredEvent.objects.filter(stream_type__startswith="eventsourcing.", stream_key=NAME).order_by("position")
-    return [(each.type.partition(".")[2], each.actor, each.data["reason"]) for each in found]
 
 
 # Seeing
@@ -132,68 +92,6 @@ def test_the_list_costs_the_same_queries_however_long_it_is(superuser: APIClient
         counts.append((len(found), len(queries)))
     assert [found for found, _ in counts] == [1, 6]
     assert counts[0][1] == counts[1][1]
-
-
-def test_parked_events_cost_the_same_queries_however_many_they_are(superuser: APIClient) -> None:
-    failing({2})
-    counts = []
-    for _ in range(2):
-        for _ in range(3):
-            wallet(adds=3)
-        deliver()
-        with CaptureQueriesContext(connection) as queries:
-            found = superuser.get(PARKED).json()["results"]
-        counts.append((len(found), len(queries)))
-    assert [found for found, _ in counts] == [9, 18]
-    assert counts[0][1] == counts[1][1]
-
-
-def test_a_parked_event_is_shown_with_its_stream_its_attempts_and_its_error(superuser: APIClient) -> None:
-    parked = one_parked()
-    listed = superuser.get(PARKED).json()["results"]
-    assert [(row["state"], row["position"]) for row in listed] == [
-        ("failed", parked.position),
-        ("behind", parked.position + 1),
-        ("behind", parked.position + 2),
-    ]
-    shown = superuser.get(f"{PARKED}{parked.pk}/").json()
-    error = shown.pop("error")
-    assert shown == listed[0]
-    assert (shown["subscription"], shown["type"], shown["attempts"]) == (NAME, "samples.money_added", 1)
-    assert (shown["stream_type"], shown["stream_key"]) == ("samples.wallet", parked.stream_key)
-    assert shown["first_failed_at"].endswith("Z")
-    assert shown["retry_at"] > shown["last_failed_at"]
-    assert (shown["reason"], shown["masked"]) == (f"ValueError: {SECRET}", False)
-    assert error.startswith("Traceback")
-
-
-def test_parked_events_are_filtered_by_subscription_and_state_and_come_in_pages(superuser: APIClient) -> None:
-    failing({2}, name="t.other")
-    one_parked()
-    assert len(superuser.get(PARKED).json()["results"]) == 6
-    assert {row["subscription"] for row in superuser.get(PARKED, {"subscription": NAME}).json()["results"]} == {NAME}
-    (failed,) = superuser.get(PARKED, {"subscription": NAME, "state": "failed"}).json()["results"]
-    assert failed["state"] == "failed"
-    page = superuser.get(PARKED, {"limit": 4}).json()
-    assert len(page["results"]) == 4
-    assert len(superuser.get(page["next"]).json()["results"]) == 2
-
-
-@pytest.mark.parametrize(
-    ("parameters", "code"),
-    [
-        ({"state": "lost"}, "invalid"),
-        ({"state": ""}, "invalid"),
-        ({"subscription": "a\x00b"}, "invalid"),
-        ({"error__startswith": "V"}, "unknown"),
-        ({"segment__subscription": NAME}, "unknown"),
-        ({"after": "x"}, "invalid"),
-    ],
-)
-def test_what_parked_events_cannot_be_filtered_by_is_refused(
-    superuser: APIClient, parameters: dict[str, str], code: str
-) -> None:
-    problem_of(superuser.get(PARKED, parameters), 400, code)
 
 
 # What may quote a payload
@@ -305,23 +203,6 @@ def test_each_act_does_what_it_says_and_is_in_the_log_with_actor_and_reason(oper
     ]
 
 
-def test_a_parked_event_is_retried_and_skipped_by_its_id(operator: APIClient) -> None:
-    parked = one_parked()
-    address = f"{PARKED}{parked.pk}/"
-    before = operator.get(address).json()
-    again = operator.post(f"{address}retry/", {"reason": "mended"})
-    assert (again.status_code, again.json()["attempts"], again.json()["state"]) == (200, 0, "failed")
-    assert again.json()["retry_at"] < before["retry_at"]
-    given_up = operator.post(f"{address}skip/", {"reason": "of no use"})
-    assert (given_up.status_code, given_up.content) == (204, b"")
-    problem_of(operator.get(address), 404, "not_found")
-    problem_of(operator.post(f"{address}skip/", {"reason": "twice"}), 404, "not_found")
-    assert [(what, why) for what, _, why in acts()] == [
-        ("parked_events_retried", "mended"),
-        ("event_skipped", "of no use"),
-    ]
-
-
 def test_what_cannot_be_done_now_is_a_conflict_and_leaves_no_trace(operator: APIClient) -> None:
     failing(set())
     wallet()
@@ -384,12 +265,6 @@ def test_what_an_act_cannot_be_told_is_refused_with_its_place(
 def test_a_subscription_that_does_not_exist_is_not_found(operator: APIClient, name: str) -> None:
     problem_of(operator.get(f"{LIST}{quote(name)}/"), 404, "not_found")
     problem_of(operator.post(f"{LIST}{quote(name)}/pause/", {"reason": "r"}), 404, "not_found")
-
-
-@pytest.mark.parametrize("identity", ["0", "x", str(2**63), "-1", "1.5"])
-def test_a_parked_event_that_does_not_exist_is_not_found(operator: APIClient, identity: str) -> None:
-    problem_of(operator.get(f"{PARKED}{identity}/"), 404, "not_found")
-    problem_of(operator.post(f"{PARKED}{identity}/retry/", {"reason": "r"}), 404, "not_found")
 
 
 def test_nothing_can_be_written_but_by_an_act(operator: APIClient) -> None:
