@@ -8,7 +8,14 @@ from django.views.generic import RedirectView
 from rest_framework.routers import DefaultRouter
 
 from demo_bank.api import AccountViewSet, BatchViewSet, DailyTotalViewSet, TransferViewSet
-from eventsourcing_app.api import StoredEventStream, StoredEventViewSet
+from eventsourcing_app.api import (
+    EventTypeViewSet,
+    HealthView,
+    ParkedEventViewSet,
+    StoredEventStream,
+    StoredEventViewSet,
+    SubscriptionViewSet,
+)
 
 router = DefaultRouter()
 router.include_format_suffixes = False
@@ -17,11 +24,15 @@ router.register("transfers", TransferViewSet, basename="transfer")
 router.register("batch", BatchViewSet, basename="batch")
 router.register("daily-totals", DailyTotalViewSet, basename="dailytotal")
 router.register("events", StoredEventViewSet, basename="event")
+router.register("event-types", EventTypeViewSet, basename="event-type")
+router.register("subscriptions", SubscriptionViewSet, basename="subscription")
+router.register("parked", ParkedEventViewSet, basename="parked")
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/events/stream/", StoredEventStream.as_view(), name="event-stream"),
+    path("api/v1/health/", HealthView.as_view(), name="health"),
     path("api/v1/", include(router.urls)),
 ]
 

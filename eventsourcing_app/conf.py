@@ -64,6 +64,12 @@ class Settings:
     MAX_CAUSATION_DEPTH: int = 32
     """How long a chain of events may become of which each was caused by a subscriber that handled the one before."""
 
+    HEALTH_LAG_SECONDS: float = 300.0
+    """How long an active subscription may be behind before the health endpoint of the API fails."""
+
+    HEALTH_OPEN_SECONDS: float = 60.0
+    """How long an append may be open before the health endpoint of the API fails: it holds every subscription back."""
+
     RECEIPT_DAYS: int | None = None
     """How old receipts of idempotency keys become before ``expire_receipts`` deletes them; ``None`` keeps them."""
 

@@ -13,13 +13,17 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
     from eventsourcing_app.api.base import ApiViewSet
     from eventsourcing_app.api.batch import BatchViewSet
+    from eventsourcing_app.api.event_types import EventTypeViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
     from eventsourcing_app.api.flows import FlowViewSet
+    from eventsourcing_app.api.health import HealthView
     from eventsourcing_app.api.pagination import KeysetPagination
+    from eventsourcing_app.api.parked import ParkedEventViewSet
     from eventsourcing_app.api.parsers import JSONParser
-    from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
+    from eventsourcing_app.api.permissions import CommandPermission, OperatorPermission, StoredEventPermission
     from eventsourcing_app.api.problems import exception_handler
     from eventsourcing_app.api.stream import StoredEventStream
+    from eventsourcing_app.api.subscriptions import SubscriptionViewSet
     from eventsourcing_app.api.waiting import WaitsForProjections
 
 __all__ = [
@@ -27,12 +31,17 @@ __all__ = [
     "BatchViewSet",
     "CommandPermission",
     "EventSourcedViewSet",
+    "EventTypeViewSet",
     "FlowViewSet",
+    "HealthView",
     "JSONParser",
     "KeysetPagination",
+    "OperatorPermission",
+    "ParkedEventViewSet",
     "StoredEventPermission",
     "StoredEventStream",
     "StoredEventViewSet",
+    "SubscriptionViewSet",
     "WaitsForProjections",
     "exception_handler",
 ]
@@ -42,12 +51,17 @@ _HOMES = {
     "BatchViewSet": "batch",
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
+    "EventTypeViewSet": "event_types",
     "FlowViewSet": "flows",
+    "HealthView": "health",
     "JSONParser": "parsers",
     "KeysetPagination": "pagination",
+    "OperatorPermission": "permissions",
+    "ParkedEventViewSet": "parked",
     "StoredEventPermission": "permissions",
     "StoredEventStream": "stream",
     "StoredEventViewSet": "events",
+    "SubscriptionViewSet": "subscriptions",
     "WaitsForProjections": "waiting",
     "exception_handler": "problems",
 }

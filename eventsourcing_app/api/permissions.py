@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rest_framework.permissions import BasePermission
+from rest_framework.permissions import SAFE_METHODS, BasePermission
 
+from eventsourcing_app.access.subscriptions import may_operate
 from eventsourcing_app.access.visibility import may_view_events
 
 if TYPE_CHECKING:
@@ -36,3 +37,13 @@ class StoredEventPermission(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         return bool(request.user and request.user.is_authenticated and may_view_events(request.user))
+
+
+class OperatorPermission(BasePermission):
+    """Asks the view's ``may_view(user)``; to act needs ``eventsourcing_app.operate_subscription`` besides."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user = request.user
+        if not (user and user.is_authenticated and view.may_view(user)):  # type: ignore[attr-defined]
+            return False
+        return request.method in SAFE_METHODS or may_operate(user)

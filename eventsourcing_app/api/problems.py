@@ -41,10 +41,13 @@ from eventsourcing_app.exceptions import (
     CommandRejected,
     ConcurrencyError,
     EventRefused,
+    IdempotencyError,
     KeyInFlight,
     KeyRefused,
     KeyReused,
+    NoSuchSubscription,
     NotAdopted,
+    OperationRefused,
 )
 
 if TYPE_CHECKING:
@@ -82,6 +85,16 @@ class Busy(exceptions.APIException):
     default_detail = gettext_lazy("Others were at work on the same. Nothing was done: send it again.")
     default_code = "busy"
     wait = 1
+
+
+class DatabaseUnavailable(exceptions.APIException):
+    """The database does not answer. Why, and where it is, is told to the log of the server only."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_detail = gettext_lazy("The database does not answer.")
+    default_code = "database_unavailable"
+    wait = 5
+    """Seconds after which it is worth while to ask again."""
 
 
 class ProblemResponse(Response):
@@ -168,6 +181,14 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, EventRefused):
         problem = {"path": error.path, "detail": error.why, "code": "event_refused"}
         return _plain(400, "event_refused", _("The event cannot be stored."), {"errors": [problem]})
+    if isinstance(error, IdempotencyError):
+        return _of_key(error)
+    if isinstance(error, exceptions.APIException):
+        return _of_rest_framework(error)
+    return _of_state(error) or of_django(error)
+
+
+def _of_key(error: IdempotencyError) -> _Answer | None:
     if isinstance(error, KeyRefused):
         detail = _("An Idempotency-Key has 1 to %d printable characters.") % MAX_KEY
         return _plain(400, "idempotency_key_invalid", detail)
@@ -176,13 +197,19 @@ def _answer(error: Exception) -> _Answer | None:
     if isinstance(error, KeyInFlight):
         detail = _("The first request with this Idempotency-Key is still running.")
         return _plain(409, "idempotency_key_in_flight", detail, headers={"Retry-After": "1"})
+    return None
+
+
+def _of_state(error: Exception) -> _Answer | None:
     if isinstance(error, NotAdopted):
         detail = _("It has no history yet, and accepts no command until it has one.")
         return _plain(503, "not_adopted", detail, headers={"Retry-After": "60"})
     if isinstance(error, ReadTimedOut):
         detail = _("It took too long to read. Ask for less, or later.")
         return _plain(503, "read_timeout", detail, headers={"Retry-After": str(ceil(error.seconds))})
-    return _of_rest_framework(error) if isinstance(error, exceptions.APIException) else of_django(error)
+    if isinstance(error, NoSuchSubscription):
+        return _plain(404, "not_found", exceptions.NotFound.default_detail)
+    return _plain(409, "operation_refused", error) if isinstance(error, OperationRefused) else None
 
 
 def of_django(error: Exception | None) -> _Answer | None:

@@ -55,6 +55,8 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "MAX_PARKED_STREAMS": (_is_count, "a whole number above 0"),
     "MAX_PARKED_EVENTS": (_is_count, "a whole number above 0"),
     "MAX_CAUSATION_DEPTH": (_is_count, "a whole number above 0"),
+    "HEALTH_LAG_SECONDS": (_is_time, "a number above 0"),
+    "HEALTH_OPEN_SECONDS": (_is_time, "a number above 0"),
     "RECEIPT_DAYS": (lambda value: value is None or _is_count(value), "a whole number above 0, or None"),
     "SNAPSHOT_EVERY": (_is_count_or_none, "a whole number, or 0"),
     "RETRY_SECONDS": (_are_waits, "two numbers above 0, the first not the larger"),

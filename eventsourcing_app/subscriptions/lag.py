@@ -24,7 +24,7 @@ SELECT g.*, head.last, CASE WHEN g.checkpoint < head.last THEN (
 FROM (
     SELECT b.name, b.kind, b.status, b.status_reason, b.rate, count(s.id) AS segments,
         coalesce(min(s.checkpoint), b.started_after) AS checkpoint, coalesce(sum(s.parked), 0) AS parked
-    FROM {subscription} b LEFT JOIN {segment} s ON s.subscription_id = b.name
+    FROM {subscription} b LEFT JOIN {segment} s ON s.subscription_id = b.name {chosen}
     GROUP BY b.name, b.kind, b.status, b.status_reason, b.rate, b.started_after
 ) AS g
 CROSS JOIN (SELECT coalesce(max(position), 0) AS last FROM {log}) AS head ORDER BY g.name
@@ -53,13 +53,17 @@ class Lag(NamedTuple):
     """Parked events that will not be tried again by themselves."""
 
 
-def lags() -> list[Lag]:
-    """Return the lag of every subscription that the database knows, by name."""
+def lags(names: Collection[str] | None = None) -> list[Lag]:
+    """Return the lag of every subscription that the database knows, or of those with these names, in their order."""
+    if names is not None and not names:
+        return []
     connection = log_connection()
     quote = connection.ops.quote_name
     models = {"log": StoredEvent, "segment": Segment, "subscription": Subscription, "parked": ParkedEvent}
+    tables = {name: quote(model._meta.db_table) for name, model in models.items()}
+    chosen = "" if names is None else f"WHERE b.name IN ({', '.join(['%s'] * len(names))})"
     with connection.cursor() as cursor:
-        cursor.execute(_LAGS.format(**{name: quote(model._meta.db_table) for name, model in models.items()}))
+        cursor.execute(_LAGS.format(**tables, chosen=chosen), None if names is None else list(names))
         rows = cursor.fetchall()
     return [_lag_of(row) for row in rows]
 

@@ -53,6 +53,7 @@ class Subscription(models.Model):
     class Meta:
         ordering = ("name",)
         default_permissions = ("view",)
+        permissions = (("operate_subscription", _("Can operate subscriptions")),)
         verbose_name = _("subscription")
         verbose_name_plural = _("subscriptions")
 
