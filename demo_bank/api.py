@@ -11,3 +11,8 @@ class AccountViewSet(EventSourcedViewSet):
 
     model = Account
     commands = ("open", "deposit", "withdraw", "freeze", "unfreeze", "close")
+    examples = {
+        "open": {"owner": "Ada Lovelace", "currency": "EUR", "overdraft_limit": "100.00"},
+        "deposit": {"amount": "50.00", "reference": "Wages"},
+        "withdraw": {"amount": "20.00"},
+    }

@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
     from eventsourcing_app.api.events import StoredEventViewSet
+    from eventsourcing_app.api.openapi import ApiSchema
     from eventsourcing_app.api.pagination import KeysetPagination
     from eventsourcing_app.api.parsers import JSONParser
     from eventsourcing_app.api.permissions import CommandPermission, StoredEventPermission
     from eventsourcing_app.api.problems import exception_handler
 
 __all__ = [
+    "ApiSchema",
     "CommandPermission",
     "EventSourcedViewSet",
     "JSONParser",
@@ -28,6 +30,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ApiSchema": "openapi",
     "CommandPermission": "permissions",
     "EventSourcedViewSet": "aggregates",
     "JSONParser": "parsers",

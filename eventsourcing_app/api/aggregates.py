@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured, ValidationError
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.visibility import VIEW_EVENTS
 from eventsourcing_app.aggregates.dispatch import commands_of
+from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.commands import serializer_for
 from eventsourcing_app.api.conditional import Expected, etag_of
 from eventsourcing_app.api.pagination import KeysetPagination
@@ -25,13 +27,13 @@ from eventsourcing_app.api.past import is_asked_for
 from eventsourcing_app.api.permissions import CommandPermission
 from eventsourcing_app.api.problems import StateRefused
 from eventsourcing_app.api.reading import StateViews, tell_positions
-from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
+from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.exceptions import CommandRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Mapping
 
     from django.db.models import QuerySet
     from rest_framework.request import Request
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.declare import Command
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.receipts import Receipt
+    from eventsourcing_app.api.described import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -73,6 +76,8 @@ class EventSourcedViewSet(StateViews):
     """Names of the commands to offer; all of them by default."""
     if_match_required: ClassVar[bool] = False
     """Whether a command on an object needs ``If-Match`` (428 without it)."""
+    examples: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Bodies to show in the schema, by the names of their commands."""
     permission_classes = (CommandPermission,)
     pagination_class: Any = KeysetPagination
     http_method_names = ("get", "post", "head", "options")
@@ -141,7 +146,7 @@ class EventSourcedViewSet(StateViews):
             return self._offered[method][1]
         if self.action == "events":
             return StoredEventSerializer
-        return self.serializer_class or state_serializer(self.model)
+        return self.state_class
 
     def get_object(self) -> Any:
         if not is_text(str(self.kwargs[self.lookup_url_kwarg or self.lookup_field])):
@@ -219,6 +224,36 @@ class EventSourcedViewSet(StateViews):
             except NoReverseMatch:  # routed without a name, or a key with a slash in it
                 return headers
         return headers
+
+    # The schema
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        if (command := self._command()) is None:
+            return described
+        state: Any = self.state_class
+        problems, headers = described.problems | {409, 422}, (*described.headers, "Idempotency-Key")
+        answer_headers = (*described.answer_headers, "ETag", "Idempotency-Replayed")
+        if command.creates:
+            answer_headers += ("Location",)
+        else:
+            problems |= {412, 503}
+            headers += ("If-Match",)
+            if self.if_match_required:
+                problems |= {428}
+        return replace(
+            described,
+            answer=outcome_serializer(state),
+            status=status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK,
+            problems=problems,
+            headers=headers,
+            answer_headers=answer_headers,
+            links=self._links("$response.body#/state/"),
+        )
+
+    def operation_name(self, action: str) -> str:
+        offered = self._offered.get(action)
+        return super().operation_name(action if offered is None else offered[0].name)
 
     def _method(self) -> str | None:
         # While OPTIONS and the browsable API look at what POST would take, `action` is not yet that of POST.

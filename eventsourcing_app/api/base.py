@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.utils.translation import gettext as _
 from rest_framework import viewsets
 
+from eventsourcing_app.api.described import CORRELATION, Described, Operation
 from eventsourcing_app.api.parsers import JSONParser
 from eventsourcing_app.api.problems import InvalidParameter, exception_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from rest_framework.request import Request
     from rest_framework.response import Response
@@ -30,6 +31,8 @@ class ApiViewSet(_GenericViewSet):
     """Query parameters of the lists, besides those of the pages."""
     repeatable_parameters: ClassVar[Collection[str]] = ()
     """Those of them that may come several times."""
+    parameter_descriptions: ClassVar[Mapping[str, Described]] = {}
+    """What the schema says of a query parameter; one that is not here is text."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
@@ -54,7 +57,30 @@ class ApiViewSet(_GenericViewSet):
         """Return the query parameters that an action understands, besides those of pages."""
         return self.query_parameters if action == "list" else ()
 
+    def operation(self) -> Operation:
+        """Return what the schema says of the current action."""
+        problems = {400, 401, 403, 406}
+        if self.detail:
+            problems.add(404)
+        if self.request.method == "POST":
+            problems |= {413, 415}
+        if self.get_throttles():
+            problems.add(429)
+        return Operation(
+            answer=self.get_serializer_class(),
+            is_paged=self.action == "list",
+            problems=frozenset(problems),
+            headers=(CORRELATION,),
+            answer_headers=(CORRELATION,),
+        )
+
+    def operation_name(self, action: str) -> str:
+        """Return the stable name of an action in the schema, its ``operationId``: ``account_deposit``."""
+        return f"{self.basename}_{action}"
+
     def _parameters_of_pages(self) -> Collection[str]:
+        if self.request.method == "POST":
+            return ()
         if not getattr(self, "detail", False) or self.action == "events":
             return getattr(self.paginator, "parameters", ())
         return ()

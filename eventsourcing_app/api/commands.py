@@ -6,7 +6,8 @@ import types
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
@@ -36,6 +37,8 @@ MAX_ITEMS = 1000
 class CommandSerializer(serializers.Serializer[Any]):
     """The arguments of a command. What it has no argument for is refused, for it was meant to do something."""
 
+    command: ClassVar[Command]
+
     def to_internal_value(self, data: Any) -> Any:
         unknown = [name for name in data if name not in self.fields] if isinstance(data, dict) else []
         if unknown:
@@ -44,6 +47,7 @@ class CommandSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+@cache
 def serializer_for(model: type[models.Model], command: Command) -> type[CommandSerializer]:
     """Make the serializer of a command's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
     fields: dict[str, Any] = {}
@@ -51,7 +55,7 @@ def serializer_for(model: type[models.Model], command: Command) -> type[CommandS
         options: dict[str, Any] = {"required": parameter.required}
         fields[parameter.name] = _field(model, command, parameter, parameter.annotation, options)
     name = f"{model.__name__}{command.name.title().replace('_', '')}Serializer"
-    return type(name, (CommandSerializer,), {"__doc__": command.description, **fields})
+    return type(name, (CommandSerializer,), {"__doc__": command.description, "command": command, **fields})
 
 
 def _field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
@@ -10,6 +11,7 @@ from rest_framework import mixins
 from eventsourcing_app.access.events import FILTERS, filtered, position_from
 from eventsourcing_app.access.visibility import visible_events
 from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.described import Described, Operation
 from eventsourcing_app.api.pagination import PositionPagination
 from eventsourcing_app.api.permissions import StoredEventPermission
 from eventsourcing_app.api.problems import InvalidParameter
@@ -35,6 +37,14 @@ class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiVi
     lookup_field = "position"
     http_method_names = ("get", "head", "options")
 
+    parameter_descriptions = {
+        "type": Described(description="Wire name of the events; an older name of it does, too.", example="bank.paid"),
+        "stream_type": Described(description="Name of the streams."),
+        "stream_key": Described(description="Key of the aggregate, or of what was published."),
+        "actor": Described(description="Who did it.", example="user:1"),
+        "correlation_id": Described(description="What the request was stored with."),
+    }
+
     def get_queryset(self) -> QuerySet[Any]:
         """Return the events that this user may see."""
         return visible_events(self.request.user)
@@ -48,6 +58,11 @@ class StoredEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiVi
                     raise InvalidParameter(name, str(error)) from error
         narrowed: QuerySet[Any] = queryset
         return narrowed
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        key = "$response.body#/results/0/position"
+        return replace(described, links={"retrieve": key}) if self.action == "list" else described
 
     def get_object(self) -> Any:
         position = position_from(str(self.kwargs["position"]))

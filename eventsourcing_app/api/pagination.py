@@ -11,7 +11,7 @@ from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from eventsourcing_app.access.events import is_text, position_from
+from eventsourcing_app.access.events import LARGEST_POSITION, is_text, position_from
 from eventsourcing_app.access.pages import Page, page_of
 from eventsourcing_app.api.problems import InvalidParameter
 
@@ -63,6 +63,33 @@ class KeysetPagination(BasePagination):
 
     def get_results(self, data: Mapping[str, Any]) -> Any:
         return data["results"]
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        schema = self._key_schema(getattr(view, "queryset", None))
+        limit = {"type": "integer", "minimum": 1, "maximum": self.largest_limit, "default": self.default_limit}
+        described = {
+            self.after_parameter: (_("Begin after this key."), schema),
+            self.before_parameter: (_("End before this key."), schema),
+            self.limit_parameter: (_("How many rows at most."), limit),
+        }
+        return [
+            {"name": name, "in": "query", "required": False, "description": str(description), "schema": dict(schema)}
+            for name, (description, schema) in described.items()
+        ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        address = {"type": "string", "format": "uri", "nullable": True}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": address, "previous": dict(address), "results": schema},
+        }
+
+    def _key_schema(self, queryset: models.QuerySet[Any] | None) -> dict[str, Any]:
+        field = None if queryset is None or self.key != "pk" else queryset.model._meta.pk
+        if self.key != "pk" or isinstance(field, models.IntegerField):
+            return {"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION}
+        return {"type": "string", "format": "uuid"} if isinstance(field, models.UUIDField) else {"type": "string"}
 
     def _link(self, parameter: str, row: models.Model) -> str:
         url = self._url
