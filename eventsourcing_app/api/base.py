@@ -39,7 +39,8 @@ class ApiViewSet(_GenericViewSet):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
-        self._check_parameters(request)
+        if self.action is not None:  # otherwise the method is not allowed, whatever the parameters
+            self._check_parameters(request)
 
     def _check_parameters(self, request: Request) -> None:
         known = set(self._parameters_of_pages())
