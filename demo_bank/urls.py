@@ -16,10 +16,12 @@ router.include_format_suffixes = False
 router.register("accounts", AccountViewSet, basename="account")
 router.register("events", StoredEventViewSet, basename="event")
 
+docs = SpectacularSwaggerSplitView.as_view(template_name="eventsourcing_app/api_docs.html")
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("api/v1/docs/", SpectacularSwaggerSplitView.as_view(), name="docs"),
+    path("api/v1/docs/", docs, name="docs"),
     path("api/v1/", include(router.urls)),
 ]

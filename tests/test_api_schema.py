@@ -7,6 +7,7 @@ a description fails here.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -17,10 +18,12 @@ from django.core.management import call_command
 from django.urls import URLPattern, URLResolver, get_resolver, include, path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
+from rest_framework.exceptions import ValidationError
 from rest_framework.routers import DefaultRouter
 
 from demo_bank.models import Account
 from eventsourcing_app.api import EventSourcedViewSet
+from eventsourcing_app.api.fields import AmountField
 from tests.api_client import PROBLEM, client_of, problem_of, user_with
 from tests.conftest import ROOT
 from tests.samples.models import Book, Counter, Wallet
@@ -55,12 +58,18 @@ class BookViewSet(EventSourcedViewSet):
     model = Book
 
 
+class LedgerViewSet(EventSourcedViewSet):
+    model = Account
+    commands = ("open", "post_entry")
+
+
 router = DefaultRouter()
 router.include_format_suffixes = False
 router.register("wallets", WalletViewSet)
 router.register("own", WalletViewSet, basename="own")
 router.register("counters", CounterViewSet)
 router.register("books", BookViewSet)
+router.register("ledgers", LedgerViewSet, basename="ledger")
 urlpatterns = [path("api/", include(router.urls))]
 
 
@@ -279,6 +288,35 @@ def test_keys_names_and_preconditions_of_any_model_are_described() -> None:
     assert number["schema"]["type"] == "integer"
     links = operation_of(schema, "counter_begin")["responses"]["201"]["links"]
     assert links["counter_count"]["parameters"] == {"number": "$response.body#/state/number"}
+
+
+def test_every_type_of_argument_is_described_exactly() -> None:
+    schema = schema_of(__name__)
+    properties = schema["components"]["schemas"]["AccountPostEntry"]["properties"]
+    (direction,) = properties["direction"].get("allOf", [properties["direction"]])
+    if "$ref" in direction:
+        direction = schema["components"]["schemas"][direction["$ref"].rpartition("/")[2]]
+    assert (direction["type"], direction["enum"]) == ("string", ["credit", "debit"])
+    assert properties["booked_on"] == {"type": "string", "format": "date"}
+    largest = 2**53 - 1
+    assert properties["sequence"] == {"type": "integer", "format": "int64", "minimum": -largest, "maximum": largest}
+
+
+@pytest.mark.parametrize(
+    "digits", [{"max_digits": 14, "decimal_places": 2}, {"max_digits": 38, "decimal_places": None}]
+)
+def test_an_amount_is_read_as_the_schema_says_and_in_no_other_form(digits: dict[str, Any]) -> None:
+    field = AmountField(**digits)
+    good = ["0", "5", "-5.10", "007.5", "9" * 12]
+    bad = ["", " 5", "5 ", "5\n", "5_0", "+5", ".5", "5.", "0x5", "٥", "-", "1.2.3", "1,5", "NaN", "9" * 39]
+    for text in good:
+        assert re.search(field.pattern, text)
+        assert field.run_validation(text) == Decimal(text)
+    for text in bad:
+        described = re.search(field.pattern.replace("$", "\\Z"), text) and len(text) <= (field.longest or 99)
+        assert not described, text
+        with pytest.raises(ValidationError):
+            field.run_validation(text)
 
 
 @pytest.mark.parametrize("version", ["3.0.3", "3.1.1"])
