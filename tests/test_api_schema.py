@@ -10,6 +10,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +20,13 @@ from django.urls import URLPattern, URLResolver, get_resolver, include, path
 from drf_spectacular.generators import SchemaGenerator
 from drf_spectacular.settings import patched_settings
 from rest_framework.exceptions import ValidationError
+from rest_framework.response import Response
 from rest_framework.routers import DefaultRouter
 
 from demo_bank.models import Account
-from eventsourcing_app.api import EventSourcedViewSet
+from eventsourcing_app.api import EventSourcedViewSet, StoredEventViewSet
+from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.described import Operation
 from eventsourcing_app.api.fields import AmountField
 from tests.api_client import PROBLEM, client_of, problem_of, user_with
 from tests.conftest import ROOT
@@ -58,6 +62,20 @@ class BookViewSet(EventSourcedViewSet):
     model = Book
 
 
+class FileViewSet(StoredEventViewSet):
+    """The log, also as a file."""
+
+    def operation(self) -> Operation:
+        return replace(super().operation(), media={"text/csv": {"type": "string"}})
+
+
+class CountViewSet(ApiViewSet):
+    """An answer without a serializer."""
+
+    def list(self, _request: Any) -> Response:
+        return Response({})
+
+
 class LedgerViewSet(EventSourcedViewSet):
     model = Account
     commands = ("open", "post_entry")
@@ -69,6 +87,8 @@ router.register("wallets", WalletViewSet)
 router.register("own", WalletViewSet, basename="own")
 router.register("counters", CounterViewSet)
 router.register("books", BookViewSet)
+router.register("files", FileViewSet, basename="file")
+router.register("counts", CountViewSet, basename="count")
 router.register("ledgers", LedgerViewSet, basename="ledger")
 urlpatterns = [path("api/", include(router.urls))]
 
@@ -288,6 +308,14 @@ def test_keys_names_and_preconditions_of_any_model_are_described() -> None:
     assert number["schema"]["type"] == "integer"
     links = operation_of(schema, "counter_begin")["responses"]["201"]["links"]
     assert links["counter_count"]["parameters"] == {"number": "$response.body#/state/number"}
+
+
+def test_other_forms_of_an_answer_are_described_beside_json() -> None:
+    schema = schema_of(__name__)
+    content = operation_of(schema, "file_list")["responses"]["200"]["content"]
+    assert set(content) == {"application/json", "text/csv"}
+    assert content["text/csv"]["schema"] == {"type": "string"}
+    assert "content" not in operation_of(schema, "count_list")["responses"]["200"]
 
 
 def test_every_type_of_argument_is_described_exactly() -> None:

@@ -68,12 +68,16 @@ class ApiViewSet(_GenericViewSet):
         if self.get_throttles():
             problems.add(429)
         return Operation(
-            answer=self.get_serializer_class(),
+            answer=self.get_serializer_class() if self._has_serializer() else None,
             is_paged=self.action == "list",
             problems=frozenset(problems),
             headers=(CORRELATION,),
             answer_headers=(CORRELATION,),
         )
+
+    def _has_serializer(self) -> bool:
+        own = type(self).get_serializer_class is not viewsets.GenericViewSet.get_serializer_class
+        return own or self.serializer_class is not None
 
     def operation_name(self, action: str) -> str:
         """Return the stable name of an action in the schema, its ``operationId``: ``account_deposit``."""

@@ -33,6 +33,8 @@ class Operation:
     answer: type[BaseSerializer[Any]] | None
     """The serializer of the answer, or of each row of a page; ``None``: no body."""
     status: int = 200
+    media: Mapping[str, JSONSchema] = field(default_factory=dict)
+    """Other forms of the answer than JSON, by media type: ``{"text/csv": {"type": "string"}}``."""
     is_paged: bool = False
     problems: frozenset[int] = frozenset()
     """Every status that a client can be answered instead; 304 is among them."""

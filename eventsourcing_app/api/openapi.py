@@ -177,6 +177,9 @@ class ApiSchema(AutoSchema):
             return bodies
         operation, success = self._operation, bodies.get(str(self._operation.status))
         if success is not None:
+            if json := success.get("content", {}).get("application/json"):
+                others = {name: {"schema": dict(schema)} for name, schema in operation.media.items()}
+                success["content"] = {"application/json": json, **others}
             success["description"] = success.get("description") or HTTPStatus(operation.status).phrase
             success["headers"] = {**_headers(operation.answer_headers), **success.get("headers", {})}
             if links := self._links(operation):
