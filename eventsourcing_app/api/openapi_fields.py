@@ -32,8 +32,11 @@ class AmountExtension(OpenApiSerializerFieldExtension):
             return text
         if (longest := self.target.longest) is not None:
             text["maxLength"] = longest
-        whole = min(self.target.max_whole_digits or 15, 15)  # beyond, readers of JSON round
-        return {"anyOf": [text, {"type": "number", "minimum": 1 - 10**whole, "maximum": 10**whole - 1}]}
+        whole = self.target.max_digits if self.target.max_whole_digits is None else self.target.max_whole_digits
+        number: _Schema = {"type": "number"}
+        if whole is not None:
+            number |= {"minimum": 1 - 10 ** int(whole), "maximum": 10 ** int(whole) - 1}
+        return {"anyOf": [text, number]}
 
 
 class TextExtension(OpenApiSerializerFieldExtension):
