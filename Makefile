@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres docs bench lint format storm wheel-test matrix clean
+.PHONY: help demo test test-sqlite test-postgres docs bench fuzz lint format storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -34,6 +34,9 @@ test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if g
 storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=600, STORM_SEED=1)
 	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/python -m pytest -n 0 -s tests/test_delivery_storm.py $(ARGS)
 	TEST_DATABASE=postgres STORM_SECONDS=60 $(BIN)/python -m pytest -n 0 --timeout 900 -s tests/test_settled_storm.py $(ARGS)
+
+fuzz: $(READY) ## Send the API more requests made from its schema than the suite does (FUZZ_EXAMPLES=200)
+	FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),200) $(PYTEST) --timeout 3600 tests/test_api_schemathesis.py
 
 docs: $(READY) ## Build the pages of docs/ into build/docs; a warning is an error
 	$(BIN)/python -m sphinx -q -W -E -n -d build/doctrees docs build/docs

@@ -17,6 +17,11 @@ class AccountViewSet(api.EventSourcedViewSet):
 
     model = Account
     commands = ("open", "deposit", "withdraw", "freeze", "unfreeze", "close")
+    examples = {
+        "open": {"owner": "Ada Lovelace", "currency": "EUR", "overdraft_limit": "100.00"},
+        "deposit": {"amount": "50.00", "reference": "Wages"},
+        "withdraw": {"amount": "20.00"},
+    }
     filterset_fields = ("currency", "status", "owner")
     search_fields = ("number", "owner")
     ordering_fields = ("number", "balance", "changed_at")

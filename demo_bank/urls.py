@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
 from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import DefaultRouter
 
 from demo_bank.api import AccountViewSet, BatchViewSet, DailyTotalViewSet, TransferViewSet
@@ -28,11 +29,15 @@ router.register("event-types", EventTypeViewSet, basename="event-type")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 router.register("parked", ParkedEventViewSet, basename="parked")
 
+docs = SpectacularSwaggerSplitView.as_view(template_name="eventsourcing_app/api_docs.html")
+
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path("api/v1/events/stream/", StoredEventStream.as_view(), name="event-stream"),
     path("api/v1/health/", HealthView.as_view(), name="health"),
+    path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("api/v1/docs/", docs, name="docs"),
     path("api/v1/", include(router.urls)),
 ]
 

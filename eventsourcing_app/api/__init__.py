@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.events import StoredEventViewSet
     from eventsourcing_app.api.flows import FlowViewSet
     from eventsourcing_app.api.health import HealthView
+    from eventsourcing_app.api.openapi import ApiSchema
     from eventsourcing_app.api.pagination import KeysetPagination
     from eventsourcing_app.api.parked import ParkedEventViewSet
     from eventsourcing_app.api.parsers import JSONParser
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.waiting import WaitsForProjections
 
 __all__ = [
+    "ApiSchema",
     "ApiViewSet",
     "BatchViewSet",
     "CommandPermission",
@@ -47,6 +49,7 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ApiSchema": "openapi",
     "ApiViewSet": "base",
     "BatchViewSet": "batch",
     "CommandPermission": "permissions",

@@ -17,11 +17,11 @@ from eventsourcing_app.api.pagination import KeysetPagination
 from eventsourcing_app.api.past import is_asked_for
 from eventsourcing_app.api.permissions import CommandPermission
 from eventsourcing_app.api.running import CommandViews
-from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
+from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from django.db.models import QuerySet
     from rest_framework import serializers
@@ -63,6 +63,8 @@ class EventSourcedViewSet(CommandViews):
     model: ClassVar[type[EventSourcedModel]]
     commands: ClassVar[Collection[str] | None] = None
     """Names of the commands to offer; all of them by default."""
+    examples: ClassVar[Mapping[str, Mapping[str, object]]] = {}
+    """Bodies to show in the schema, by the names of their commands."""
     permission_classes = (CommandPermission,)
     pagination_class: Any = KeysetPagination
     http_method_names = ("get", "post", "head", "options")
@@ -130,7 +132,7 @@ class EventSourcedViewSet(CommandViews):
             return self._offered[method][1]
         if self.action == "events":
             return StoredEventSerializer
-        return self.serializer_class or state_serializer(self.model)
+        return self.state_class
 
     def get_object(self) -> Any:
         if not is_text(str(self.kwargs[self.lookup_url_kwarg or self.lookup_field])):

@@ -13,11 +13,12 @@ from rest_framework.utils.mediatypes import media_type_matches
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.timeouts import bounded_read
+from eventsourcing_app.api.described import CORRELATION, Described, Operation
 from eventsourcing_app.api.parsers import JSONParser, check_declared
 from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping
 
     from rest_framework.request import Request
     from rest_framework.response import Response
@@ -40,6 +41,8 @@ class ApiViewSet(_GenericViewSet):
     """Query parameters of the lists, besides those of the pages."""
     repeatable_parameters: ClassVar[Collection[str]] = ()
     """Those of them that may come several times."""
+    parameter_descriptions: ClassVar[Mapping[str, Described]] = {}
+    """What the schema says of a query parameter; one that is not here is text."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
@@ -49,7 +52,8 @@ class ApiViewSet(_GenericViewSet):
         if request.method in _WITH_BODY:
             self._check_body(request)
         super().initial(request, *args, **kwargs)
-        self._check_parameters(request)
+        if self.action is not None:  # otherwise the method is not allowed, whatever the parameters
+            self._check_parameters(request)
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer every error: those that a client can cause as what they are, and bugs with 500 and no details.
@@ -102,7 +106,34 @@ class ApiViewSet(_GenericViewSet):
         """Return the query parameters that an action understands, besides those of pages."""
         return self.query_parameters if action == "list" else ()
 
+    def operation(self) -> Operation:
+        """Return what the schema says of the current action."""
+        problems = {400, 401, 403, 406}
+        if self.detail:
+            problems.add(404)
+        if self.request.method == "POST":
+            problems |= {413, 415}
+        if self.get_throttles():
+            problems.add(429)
+        return Operation(
+            answer=self.get_serializer_class() if self._has_serializer() else None,
+            is_paged=self.action == "list",
+            problems=frozenset(problems),
+            headers=(CORRELATION,),
+            answer_headers=(CORRELATION,),
+        )
+
+    def _has_serializer(self) -> bool:
+        own = type(self).get_serializer_class is not viewsets.GenericViewSet.get_serializer_class
+        return own or self.serializer_class is not None
+
+    def operation_name(self, action: str) -> str:
+        """Return the stable name of an action in the schema, its ``operationId``: ``account_deposit``."""
+        return f"{self.basename}_{action}"
+
     def _parameters_of_pages(self) -> Collection[str]:
+        if self.request.method == "POST":
+            return ()
         if not getattr(self, "detail", False) or self.action == "events":
             return getattr(self.paginator, "parameters", ())
         return ()

@@ -19,7 +19,7 @@ from eventsourcing_app.aggregates.flow import flow
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
 from eventsourcing_app.api.asking import viewset_for
 from eventsourcing_app.api.base import ApiViewSet
-from eventsourcing_app.api.commands import CommandSerializer
+from eventsourcing_app.api.commands import StrictSerializer
 from eventsourcing_app.api.conditional import PreconditionFailed
 from eventsourcing_app.api.fields import ExactCharField, ExactIntegerField
 from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
@@ -44,7 +44,7 @@ class BatchTooLarge(APIException):
     default_code = "batch_too_large"
 
 
-class CallSerializer(CommandSerializer):
+class CallSerializer(StrictSerializer):
     """One command of a batch."""
 
     stream_type = ExactCharField(help_text="The kind of aggregate.")
@@ -54,7 +54,7 @@ class CallSerializer(CommandSerializer):
     version = ExactIntegerField(required=False, help_text="The version that the client has seen, as If-Match.")
 
 
-class BatchSerializer(CommandSerializer):
+class BatchSerializer(StrictSerializer):
     """A batch of commands."""
 
     commands = serializers.ListField(child=serializers.JSONField(), allow_empty=False)

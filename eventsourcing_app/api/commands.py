@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from functools import cache
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Union, get_args, get_origin
 from uuid import UUID
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
@@ -42,8 +43,8 @@ MAX_NAME = 80
 """How much of such a name."""
 
 
-class CommandSerializer(serializers.Serializer[Any]):
-    """The arguments of a command. What it has no argument for is refused, for it was meant to do something."""
+class StrictSerializer(serializers.Serializer[Any]):
+    """A body. What there is no argument for is refused, for it was meant to do something."""
 
     def to_internal_value(self, data: Any) -> Any:
         unknown = [name for name in data if name not in self.fields] if isinstance(data, dict) else []
@@ -53,17 +54,24 @@ class CommandSerializer(serializers.Serializer[Any]):
         return super().to_internal_value(data)
 
 
+class CommandSerializer(StrictSerializer):
+    """The arguments of a command, or of a flow."""
+
+    declaration: ClassVar[Command | Flow[..., Any]]
+
+
+@cache
 def serializer_for(model: type[models.Model], command: Command) -> type[CommandSerializer]:
     """Make the serializer of a command's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
     arguments = _Arguments(f"{model.__name__}.{command.name}", model)
     name = f"{model.__name__}{_titled(command.name)}Serializer"
-    return arguments.serializer(name, command.description, command.parameters)
+    return arguments.serializer(name, command.description, command.parameters, of=command)
 
 
 def serializer_for_flow(flow: Flow[..., Any], parameters: Iterable[Parameter]) -> type[CommandSerializer]:
     """Make the serializer of some of a flow's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
     description = (flow.__doc__ or "").partition("\n\n")[0]
-    return _Arguments(flow.name, None).serializer(f"{_titled(flow.name)}Serializer", description, parameters)
+    return _Arguments(flow.name, None).serializer(f"{_titled(flow.name)}Serializer", description, parameters, of=flow)
 
 
 def _titled(name: str) -> str:
@@ -77,12 +85,16 @@ class _Arguments:
     subject: str
     model: type[models.Model] | None
 
-    def serializer(self, name: str, description: str, parameters: Iterable[Parameter]) -> type[CommandSerializer]:
+    def serializer(
+        self, name: str, description: str, parameters: Iterable[Parameter], of: Command | Flow[..., Any]
+    ) -> type[CommandSerializer]:
         fields = {
             parameter.name: self._field(parameter, parameter.annotation, {"required": parameter.required})
             for parameter in parameters
         }
-        return type(name, (CommandSerializer,), {"__doc__": description, **fields})
+        made: type[CommandSerializer] = type(name, (CommandSerializer,), {**fields, "__doc__": description})
+        made.declaration = of  # not among the fields, one of which may have that name
+        return made
 
     def _field(
         self, parameter: Parameter, annotation: Any, options: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.access.visibility import may_export_events, visible_events
 from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.conditional import is_known
+from eventsourcing_app.api.described import Described, Operation
 from eventsourcing_app.api.exports import EXPORTS, file_of, form_of, in_json, is_export
 from eventsourcing_app.api.pagination import PositionPagination
 from eventsourcing_app.api.past import moment_of
@@ -67,6 +69,14 @@ class StoredEventViewSet(ReadViewSet):
     repeatable_parameters = ("type",)
     lookup_field = "position"
     http_method_names = ("get", "head", "options")
+
+    parameter_descriptions = {
+        "type": Described(description="Wire name of the events; an older name of it does, too.", example="bank.paid"),
+        "stream_type": Described(description="Name of the streams."),
+        "stream_key": Described(description="Key of the aggregate, or of what was published."),
+        "actor": Described(description="Who did it.", example="user:1"),
+        "correlation_id": Described(description="What the request was stored with."),
+    }
 
     def get_queryset(self) -> StoredEventQuerySet:
         """Return the events that this user may see."""
@@ -127,6 +137,11 @@ class StoredEventViewSet(ReadViewSet):
         answer: HttpResponseBase = super().finalize_response(request, in_json(request, response), *args, **kwargs)
         patch_vary_headers(answer, ("Accept", "Authorization", "Cookie"))
         return answer
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        key = "$response.body#/results/0/position"
+        return replace(described, links={"retrieve": key}) if self.action == "list" else described
 
     def get_object(self) -> Any:
         position = position_from(str(self.kwargs["position"]))

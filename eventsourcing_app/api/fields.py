@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from enum import Enum
 
+_AMOUNT = re.compile(r"-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?")
 LARGEST_INTEGER = 2**53 - 1
 """Beyond it, readers of JSON round."""
 
@@ -57,12 +59,28 @@ class AmountField(serializers.DecimalField):
         kwargs["coerce_to_string"] = True
         super().__init__(**kwargs)
 
+    @property
+    def pattern(self) -> str:
+        """The regular expression of its texts (ECMA-262, as JSON Schema has it)."""
+        whole = "+" if self.max_whole_digits is None else f"{{1,{self.max_whole_digits}}}"
+        if self.decimal_places == 0:
+            return f"^-?[0-9]{whole}$"
+        places = "+" if self.decimal_places is None else f"{{1,{self.decimal_places}}}"
+        return f"^-?[0-9]{whole}([.][0-9]{places})?$"
+
+    @property
+    def longest(self) -> int | None:
+        """Characters that it takes at most, where the pattern does not say so; ``None`` where it does."""
+        return self.max_digits if self.decimal_places is None else None
+
     def to_internal_value(self, data: Any) -> Decimal:
         if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):
             self.fail("invalid")
-        # Digits are what JSON and the event will have; also keeps other scripts' digits out.
-        if isinstance(data, str) and not data.isascii():
+        # Digits are what JSON and the event will have: no blanks, no underscores, and no other scripts' digits.
+        if isinstance(data, str) and not _AMOUNT.fullmatch(data):
             self.fail("invalid")
+        if isinstance(data, str) and self.longest is not None and len(data) > self.longest:
+            self.fail("max_digits", max_digits=self.max_digits)
         return super().to_internal_value(data)
 
 

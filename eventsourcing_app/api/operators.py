@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers
 
 from eventsourcing_app.access.subscriptions import quotes_payload
-from eventsourcing_app.api.commands import CommandSerializer
+from eventsourcing_app.api.commands import StrictSerializer
 from eventsourcing_app.api.fields import LARGEST_INTEGER, ExactCharField, ExactIntegerField, UTCField
 from eventsourcing_app.subscriptions.rates import Rate
 
@@ -28,7 +28,7 @@ _LINE = 250
 """Characters of the last line of an error."""
 
 
-class ReasonSerializer(CommandSerializer):
+class ReasonSerializer(StrictSerializer):
     """Why an operator acts."""
 
     reason = ExactCharField(max_length=MAX_REASON)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.db import models
 from django.utils.translation import gettext as _
 from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
 from rest_framework.utils.urls import remove_query_param, replace_query_param
 
-from eventsourcing_app.access.events import position_from
+from eventsourcing_app.access.events import LARGEST_POSITION, position_from
 from eventsourcing_app.access.pages import Page, ordered_page_of, page_of
 from eventsourcing_app.api.cursors import cursor_of, key_from, place_from
 from eventsourcing_app.api.ordering import order_from
@@ -19,7 +20,6 @@ from eventsourcing_app.log.records import StoredEvent
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from django.db import models
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
@@ -91,6 +91,33 @@ class KeysetPagination(BasePagination):
 
     def get_results(self, data: Mapping[str, Any]) -> Any:
         return data["results"]
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        schema = self._key_schema(getattr(view, "queryset", None))
+        limit = {"type": "integer", "minimum": 1, "maximum": self.largest_limit, "default": self.default_limit}
+        described = {
+            self.after_parameter: (_("Begin after this key."), schema),
+            self.before_parameter: (_("End before this key."), schema),
+            self.limit_parameter: (_("How many rows at most."), limit),
+        }
+        return [
+            {"name": name, "in": "query", "required": False, "description": str(description), "schema": dict(schema)}
+            for name, (description, schema) in described.items()
+        ]
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        address = {"type": "string", "format": "uri", "nullable": True}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {"next": address, "previous": dict(address), "results": schema},
+        }
+
+    def _key_schema(self, queryset: models.QuerySet[Any] | None) -> dict[str, Any]:
+        field = None if queryset is None or self.key != "pk" else queryset.model._meta.pk
+        if self.key != "pk" or isinstance(field, models.IntegerField):
+            return {"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION}
+        return {"type": "string", "format": "uuid"} if isinstance(field, models.UUIDField) else {"type": "string"}
 
     def _link(self, parameter: str, row: models.Model) -> str:
         url = self._url

@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework import serializers
 
-from eventsourcing_app.access.events import position_from
+from eventsourcing_app.access.events import LARGEST_POSITION, position_from
+from eventsourcing_app.api.described import Described
 from eventsourcing_app.api.fields import UTCField
 from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.exceptions import NoSuchVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.past.changes import Diff
 
 STATE_PARAMETERS = ("version", "when")
 DIFF_PARAMETERS = ("since", "until")
+
+_VERSION = {"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION}
+_MOMENT = {"type": "string", "format": "date-time"}
+_PLACE = {"anyOf": [_VERSION, _MOMENT]}
+DESCRIPTIONS: Final[Mapping[str, Described]] = {
+    "version": Described(description="The state at this version.", schema=_VERSION, example=7),
+    "when": Described(
+        description="The state at this moment, with its offset from UTC.",
+        schema=_MOMENT,
+        example="2026-11-01T00:00:00Z",
+    ),
+    "since": Described(
+        description="From this version or moment; left out: from before it existed.", schema=_PLACE, example=3
+    ),
+    "until": Described(description="To this version or moment; left out: to now.", schema=_PLACE, example=7),
+}
+"""What the schema says of them."""
 
 
 def is_asked_for(parameters: Mapping[str, str]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,6 +18,7 @@ from rest_framework.response import Response
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.access.visibility import visible_trail
+from eventsourcing_app.api.answers import DiffSerializer, TrailEntrySerializer, past_serializer
 from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.changes import shown_changes
 from eventsourcing_app.api.conditional import etag_of, is_known
@@ -30,7 +32,14 @@ from eventsourcing_app.api.filtering import (
 )
 from eventsourcing_app.api.ordering import ORDER, check_ordering
 from eventsourcing_app.api.pagination import VersionPagination
-from eventsourcing_app.api.past import DIFF_PARAMETERS, STATE_PARAMETERS, is_asked_for, past_diff, past_state
+from eventsourcing_app.api.past import (
+    DESCRIPTIONS,
+    DIFF_PARAMETERS,
+    STATE_PARAMETERS,
+    is_asked_for,
+    past_diff,
+    past_state,
+)
 from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
 from eventsourcing_app.conf import conf
@@ -45,6 +54,7 @@ if TYPE_CHECKING:
     from rest_framework.serializers import BaseSerializer
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.api.described import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +88,8 @@ class StateViews(ReadViewSet):
         pages: Any = getattr(cls.pagination_class, "known_parameters", frozenset)
         if taken := sorted({SEARCH, ORDER, *pages()} & set(filter_parameters(cls.filterset))):
             raise ImproperlyConfigured(f"{cls.__name__}: filters cannot be called {', '.join(taken)}: these are taken.")
+
+    parameter_descriptions = DESCRIPTIONS
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = self._page_of(queryset)
@@ -123,10 +135,14 @@ class StateViews(ReadViewSet):
         changes = shown_changes(self.state_of(aggregate), found.changes)
         return Response({"since": found.since, "until": found.until, "is_final": found.is_final, "changes": changes})
 
+    @property
+    def state_class(self) -> type[BaseSerializer[Any]]:
+        """The serializer class that shows a state."""
+        return self.serializer_class or state_serializer(self.model)
+
     def state_of(self, aggregate: EventSourcedModel) -> BaseSerializer[Any]:
         """Return the serializer that shows a state."""
-        serializer = self.serializer_class or state_serializer(self.model)
-        return serializer(aggregate, context=self.get_serializer_context())
+        return self.state_class(aggregate, context=self.get_serializer_context())
 
     @property
     def paginator(self) -> Any:
@@ -157,6 +173,36 @@ class StateViews(ReadViewSet):
                 raise
             logger.warning("A list of %s could not be read by %s: %s", self.model._meta.label, given, error)
             raise InvalidParameter(given[0], _("It has a value that it cannot have.")) from error
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        if self.action == "retrieve":
+            state: Any = self.state_class
+            return replace(
+                described,
+                answer=past_serializer(state),
+                problems=described.problems | {304},
+                headers=(*described.headers, "If-None-Match"),
+                answer_headers=(*described.answer_headers, "ETag"),
+                links=self._links("$response.body#/"),
+            )
+        if self.action == "events":
+            return replace(described, answer=TrailEntrySerializer, is_paged=True)
+        if self.action == "diff":
+            return replace(described, answer=DiffSerializer)
+        if self.action == "list" and (key := self._links("$response.body#/results/0/").get("retrieve")):
+            return replace(described, links={"retrieve": key})
+        return described
+
+    def _links(self, to_state: str) -> dict[str, str]:
+        """Every action on an object, given where in an answer its state is."""
+        fields = getattr(self.state_class(), "fields", {})
+        key = self.model._meta.pk.name
+        if self.lookup_field not in ("pk", key) or key not in fields:
+            return {}
+        actions: list[Any] = self.get_extra_actions()
+        extra = [name for each in actions if each.detail for name in each.mapping.values()]
+        return dict.fromkeys(["retrieve", *extra], to_state + key)
 
     def _changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> dict[int | None, dict[str, Any]]:
         """Return, by version, what each event of a page changed; nothing from the first on that nobody can read."""

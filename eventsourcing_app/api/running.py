@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -18,6 +19,7 @@ from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.aggregates.manager import Runner
+from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
 from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
 from eventsourcing_app.api.problems import Busy, StateRefused
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.declare import Command
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.receipts import Receipt
+    from eventsourcing_app.api.described import Operation
 
 logger = logging.getLogger(__name__)
 
@@ -231,6 +234,36 @@ class CommandViews(StateViews):
             except NoReverseMatch:  # routed without a name, or a key with a slash in it
                 return headers
         return headers
+
+    # The schema
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        if (command := self._command()) is None:
+            return described
+        state: Any = self.state_class
+        problems, headers = described.problems | {409, 422, 503}, (*described.headers, "Idempotency-Key")
+        answer_headers = (*described.answer_headers, "ETag", "Idempotency-Replayed")
+        if command.creates:
+            answer_headers += ("Location",)
+        else:
+            problems |= {412}
+            headers += ("If-Match",)
+            if self.if_match_required:
+                problems |= {428}
+        return replace(
+            described,
+            answer=outcome_serializer(state),
+            status=status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK,
+            problems=problems,
+            headers=headers,
+            answer_headers=answer_headers,
+            links=self._links("$response.body#/state/"),
+        )
+
+    def operation_name(self, action: str) -> str:
+        offered = self._offered.get(action)
+        return super().operation_name(action if offered is None else offered[0].name)
 
     # Which command
 

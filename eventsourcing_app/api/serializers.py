@@ -21,7 +21,7 @@ class StateSerializer(serializers.ModelSerializer[Any]):
     the log of the event that brought it there. Never writes.
     """
 
-    position = serializers.IntegerField(read_only=True)
+    position = serializers.IntegerField(read_only=True, allow_null=True)
 
     serializer_field_mapping = {
         **serializers.ModelSerializer.serializer_field_mapping,
@@ -35,7 +35,8 @@ def state_serializer(model: type[models.Model]) -> type[StateSerializer]:
     """Make the serializer of a model's state."""
     names = [field.name for field in model._meta.concrete_fields]
     meta = type("Meta", (), {"model": model, "fields": [*names, "position"], "read_only_fields": names})
-    return type(f"{model.__name__}StateSerializer", (StateSerializer,), {"Meta": meta})
+    described = f"The state: {model._meta.verbose_name}, at a version."
+    return type(f"{model.__name__}StateSerializer", (StateSerializer,), {"Meta": meta, "__doc__": described})
 
 
 class PayloadField(serializers.JSONField):
