@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404
@@ -24,7 +23,7 @@ from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.log.records import StoredEvent
-from eventsourcing_app.log.watch import watching
+from eventsourcing_app.log.watch import Written, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -93,9 +92,9 @@ class FlowViewSet(ApiViewSet):
         arguments = self.arguments_for(dict(serializer.validated_data))
         self._require_visible(arguments)
         key = key_of(request, required=self.idempotency_key_required)
-        written: list[UUID] = []
+        written: list[Written] = []
         replying: Replying[FlowReceipt[Any]] = Replying(partial(self._told, written))
-        with context(), refusals_answered(), watching(written.extend):
+        with context(), refusals_answered(), watching(written.append):
             receipt = self._flow.run(key, (), arguments, keeping=replying.keeping)
         reply = replying.reply_to(receipt)
         return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})
@@ -120,10 +119,11 @@ class FlowViewSet(ApiViewSet):
                 refused = ErrorDetail(_("There is no such object."), code="not_found")
                 raise ValidationError({name: [refused]}) from error
 
-    def _told(self, written: Sequence[UUID], receipt: FlowReceipt[Any]) -> Reply:
+    def _told(self, written: Sequence[Written], receipt: FlowReceipt[Any]) -> Reply:
         # What a lost race took back is among what was written, but not in the log.
-        events = StoredEvent.objects.using(conf.DATABASE).filter(event_id__in=written).order_by("position")
-        count = len(written) if len(written) <= 1 else events.count()
+        event_ids = [event_id for each in written for event_id in each.event_ids]
+        events = StoredEvent.objects.using(conf.DATABASE).filter(event_id__in=event_ids).order_by("position")
+        count = events.count()
         shown = StoredEventSerializer(events[:MAX_EVENTS], many=True, context=self.get_serializer_context())
         body = {
             "value": json.loads(self._flow.answers.text(receipt.value)),
