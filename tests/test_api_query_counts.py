@@ -59,7 +59,12 @@ def stored(accounts: int, deposits: int) -> dict[str, str]:
     DailyTotal.objects.bulk_create(
         DailyTotal(day=day, currency=f"{number:03}", deposits=number) for number in range(accounts)
     )
-    facts = {"pk": pks[0], "other": pks[1], "position": first.position, "now": f"{timezone.now():%Y-%m-%dT%H:%M:%S.%fZ}"}
+    facts = {
+        "pk": pks[0],
+        "other": pks[1],
+        "position": first.position,
+        "now": f"{timezone.now():%Y-%m-%dT%H:%M:%S.%fZ}",
+    }
     return {name: str(value) for name, value in facts.items()}
 
 

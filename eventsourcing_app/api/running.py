@@ -173,8 +173,9 @@ class CommandViews(StateViews):
         if not self._locking:
             return found
         query = found.query
-        if query.distinct or query.group_by is not None or query.combinator or query.is_sliced:
-            # No database locks rows of these; the rows that they come from it does.
+        windows = any(getattr(each, "contains_over_clause", False) for each in query.annotations.values())
+        if query.distinct or query.group_by is not None or query.combinator or windows:
+            # PostgreSQL locks no rows of these; the rows that they come from it does.
             found = self.model._default_manager.using(conf.DATABASE).filter(pk__in=found.order_by().values("pk"))
         return found.select_for_update(no_key=True, of=("self",))
 
