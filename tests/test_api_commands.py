@@ -69,7 +69,6 @@ SHOWN: dict[str, Callable[[Any], Any]] = {
     "distinct": lambda rows: rows.distinct(),
     "grouped": lambda rows: rows.annotate(count=Count("owner")),
     "numbered": lambda rows: rows.annotate(number=Window(RowNumber(), order_by="pk")),
-    "united": lambda rows: rows.filter(owner="Ada").union(rows.filter(owner="Bob")),
     "partly loaded": lambda rows: rows.only("owner"),
     "deferred": lambda rows: rows.defer("balance"),
     "excluding": lambda rows: rows.exclude(owner__in=Wallet.objects.filter(owner="Cy").values("owner")),

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tracemalloc
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -21,7 +22,7 @@ from django.urls import include, path
 from rest_framework.authtoken.models import Token
 from rest_framework.routers import DefaultRouter
 
-from eventsourcing_app.access.export import WINDOW, Export, safe_cell
+from eventsourcing_app.access.export import FIRST_WINDOW, LARGEST_PART, WINDOW, Export, safe_cell
 from eventsourcing_app.access.visibility import visible_events
 from eventsourcing_app.api import StoredEventViewSet
 from eventsourcing_app.models import StoredEvent
@@ -224,7 +225,8 @@ def test_each_window_is_one_query_and_a_longer_log_has_more_windows_only(auditor
         open_many(number)
         with CaptureQueriesContext(connection) as queries:
             content_of(auditor.get("/api/events/", headers={"Accept": NDJSON}))
-        windows = [query for query in queries.captured_queries if " LIMIT 200" in query["sql"]]
+        limits = (f" LIMIT {FIRST_WINDOW}", f" LIMIT {WINDOW}")
+        windows = [query for query in queries.captured_queries if query["sql"].endswith(limits)]
         counts.append((len(queries) - len(windows), len(windows)))
     assert counts[0][0] == counts[1][0]
     assert [windows for _others, windows in counts] == [1, 3]
@@ -252,6 +254,19 @@ def test_memory_stays_constant_however_long_the_log_is() -> None:
 # Cut off
 
 
+def test_of_large_events_fewer_are_taken_at_a_time() -> None:
+    user = User.objects.create_superuser("root")
+    wallet = Wallet()
+    wallet.open(owner="Ada")
+    for _ in range(60):
+        wallet.add(Decimal(1), reference="x" * 100_000)
+    wallet.save()
+    first, *others = [len(part) for part in Export(visible_events(user), "ndjson", user=user).chunks()]
+    assert first > LARGEST_PART
+    assert max(others) < 1.5 * LARGEST_PART
+    assert len(others) > 1
+
+
 class _CutError(Exception):
     pass
 
@@ -270,7 +285,7 @@ def test_an_error_is_told_in_the_last_line_and_raised(form: Any, sign: str, monk
         next(chunks)
     text = b"".join(received).decode()
     assert sign in text.splitlines()[-1]
-    reached = StoredEvent.objects.values_list("position", flat=True)[WINDOW - 1]
+    reached = StoredEvent.objects.values_list("position", flat=True)[FIRST_WINDOW - 1]
     assert str(reached) in text.splitlines()[-1]
 
 
@@ -339,4 +354,4 @@ def test_a_server_breaks_off_where_an_error_does(server: httpx.Client) -> None:
         received.extend(answer.iter_lines())
     assert answer.status_code == 200
     assert json.loads(received[-1])["error"] == "export_failed"
-    assert len(received) == WINDOW + 1
+    assert len(received) == FIRST_WINDOW + WINDOW + 1

@@ -39,7 +39,11 @@ CONTENT_TYPES: Final[Mapping[Form, str]] = {
 FIELDS: Final = (*COLUMNS, "masked")
 """What is exported of an event: the columns of the log, and whether some are masked."""
 WINDOW: Final = 200
-"""Events fetched at a time."""
+"""Events fetched at a time, at most."""
+FIRST_WINDOW: Final = 20
+"""Events fetched at first: nobody knows yet how large they are."""
+LARGEST_PART: Final = 1_000_000
+"""Bytes that are made at a time, about: where events are large, fewer of them are fetched."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
 # Readers that split text, not bytes, into lines take these for ends of lines, too.
 _LINES = str.maketrans({"\u2028": "\\u2028", "\u2029": "\\u2029", "\x85": "\\u0085"})
@@ -64,6 +68,7 @@ class Export:
         self._masked = not may_view_payload(user)
         self._form: Form = form
         self._after, self._newest_first = after, newest_first
+        self._limit = FIRST_WINDOW
         self.until = settled_position()
         """The position that it goes up to."""
 
@@ -85,7 +90,9 @@ class Export:
             yield _csv([FIELDS])
         try:
             for events in self._windows():
-                yield write([row_of(event, masked=self._masked) for event in events])
+                part = write([row_of(event, masked=self._masked) for event in events])
+                self._limit = max(1, min(WINDOW, self._limit * LARGEST_PART // len(part)))
+                yield part
                 reached = events[-1].position
         except Exception:
             yield _FAILURES[self._form](reached)
@@ -96,10 +103,11 @@ class Export:
         order = "-position" if self._newest_first else "position"
         while True:
             within = self._events.filter(position__gt=low, position__lte=high)
-            events = list(within.order_by(order)[:WINDOW])
+            limit = self._limit
+            events = list(within.order_by(order)[:limit])
             if events:
                 yield events
-            if len(events) < WINDOW:
+            if len(events) < limit:
                 return
             if self._newest_first:
                 high = events[-1].position - 1

@@ -306,6 +306,8 @@ def _saved(instance: EventSourcedModel, *, repeatable: bool) -> Receipt:
     before = instance.version
     if instance._recording.pending:
         write([instance], repeatable=repeatable)
+        # A receiver may have saved it once more and been rolled back: then it is ahead of its row, and tells lies.
+        instance._recording.check_unspent(instance)
         position = instance.position
     else:  # The command found nothing to do; the aggregate stands where it stood.
         position = instance.history().values_list("position", flat=True).last()

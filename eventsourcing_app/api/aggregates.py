@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404
 from rest_framework.decorators import action
+from rest_framework.permissions import SAFE_METHODS
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.masking import VIEW_PAYLOAD
@@ -21,7 +22,7 @@ from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from django.db.models import QuerySet
     from rest_framework import serializers
@@ -67,30 +68,38 @@ class EventSourcedViewSet(CommandViews):
     """Bodies to show in the schema, by the names of their commands."""
     permission_classes = (CommandPermission,)
     pagination_class: Any = KeysetPagination
-    http_method_names = ("get", "post", "head", "options")
+    http_method_names: Sequence[str] = ("get", "post", "head", "options")
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if hasattr(cls, "model") and not vars(cls).keys().isdisjoint(_DECIDES):
+        if not hasattr(cls, "model"):
+            return
+        cls._check_commands()
+        if not vars(cls).keys().isdisjoint(_DECIDES):
             cls._offer_commands()
 
     @classmethod
-    def _offer_commands(cls) -> None:
-        if "queryset" not in vars(cls):
-            cls.queryset = cls.model._default_manager.all()
+    def _check_commands(cls) -> None:
         declared = commands_of(cls.model)
-        names = declared if cls.commands is None else cls.commands
         for attribute in ("commands", "command_permissions", "command_serializers", "command_throttle_scopes"):
             if unknown := sorted(set(getattr(cls, attribute) or ()) - set(declared)):
                 raise ImproperlyConfigured(
                     f"{cls.__name__}.{attribute}: {cls.model.__name__} has no {', '.join(unknown)}."
                 )
-        for method in cls._offered:
-            if _is_made(getattr(cls, method, None)):
+
+    @classmethod
+    def _offer_commands(cls) -> None:
+        if cls.queryset is None or cls.queryset.model is not cls.model:  # a parent may show some of them only
+            cls.queryset = cls.model._default_manager.all()
+        declared = commands_of(cls.model)
+        names = declared if cls.commands is None else cls.commands
+        methods = {_method_of(declared[name]) for name in names}
+        for method in cls._offered.keys() - vars(cls).keys():
+            if method not in methods or _is_made(getattr(cls, method, None)):
                 setattr(cls, method, _NotOffered())  # what a parent offers, this class may leave out
         cls._offered = {}
         for name in names:
-            method = "create" if declared[name].creates else f"command_{name}"
+            method = _method_of(declared[name])
             if method in cls._offered:
                 raise ImproperlyConfigured(
                     f"{cls.__name__}: {cls.model.__name__} has several creating commands, and POST runs one. Name the "
@@ -103,8 +112,11 @@ class EventSourcedViewSet(CommandViews):
                 )
             serializer = cls.command_serializers.get(name) or serializer_for(cls.model, declared[name])
             cls._offered[method] = declared[name], serializer
-            if not hasattr(cls, method):
+            own: Any = getattr(cls, method, None)
+            if own is None:
                 setattr(cls, method, _view_of(method, declared[name]))
+            elif not declared[name].creates and not hasattr(own, "mapping"):
+                setattr(cls, method, _routed(own, declared[name]))
 
     # Hooks
 
@@ -116,13 +128,24 @@ class EventSourcedViewSet(CommandViews):
         """Return the permissions that this request needs."""
         options = self.model._meta
         required = [f"{options.app_label}.view_{options.model_name}"]
+        if self.request.method not in SAFE_METHODS and self._command() is None:  # an action of the user's own
+            required.append(f"{options.app_label}.change_{options.model_name}")
+        return required + self._needed()
+
+    def check_permissions(self, request: Request) -> None:
+        """Ask the ``permission_classes``; and, whichever these are, for what commands and the past need."""
+        super().check_permissions(request)
+        if not all(request.user.has_perm(permission) for permission in self._needed()):
+            self.permission_denied(request)
+
+    def _needed(self) -> list[str]:
         if (command := self._command()) is not None:
             needed = self.permission_for(command)
-            required += [needed] if isinstance(needed, str) else []
-        elif self.action in _OF_THE_PAST or is_asked_for(self.request.query_params):
+            return [needed] if isinstance(needed, str) else []
+        if self.action in _OF_THE_PAST or is_asked_for(self.request.query_params):
             # The trail is masked; of what is folded from payloads nothing would be left.
-            required += [VIEW_EVENTS] if self.action == "events" else [VIEW_EVENTS, VIEW_PAYLOAD]
-        return required
+            return [VIEW_EVENTS] if self.action == "events" else [VIEW_EVENTS, VIEW_PAYLOAD]
+        return []
 
     # Reading
 
@@ -132,12 +155,16 @@ class EventSourcedViewSet(CommandViews):
             return self._offered[method][1]
         if self.action == "events":
             return StoredEventSerializer
-        return self.state_class
+        return self.get_state_serializer_class()
 
     def get_object(self) -> Any:
         if not is_text(str(self.kwargs[self.lookup_url_kwarg or self.lookup_field])):
             raise Http404
         return super().get_object()
+
+
+def _method_of(command: Command) -> str:
+    return "create" if command.creates else f"command_{command.name}"
 
 
 class _NotOffered:
@@ -159,7 +186,10 @@ def _view_of(method: str, command: Command) -> Any:
     view.__name__ = method
     view.__qualname__ = f"{EventSourcedViewSet.__name__}.{method}"
     view.__doc__ = command.description
-    if command.creates:
-        return view
+    return view if command.creates else _routed(view, command)
+
+
+def _routed(view: Any, command: Command) -> Any:
+    """Tell routers of the address of a command."""
     title = command.name.replace("_", " ").capitalize()
     return action(detail=True, methods=["post"], url_path=command.name, url_name=command.name, name=title)(view)

@@ -9,6 +9,7 @@ from django.core.signals import got_request_exception
 from django.utils.log import log_response
 from django.utils.translation import gettext as _
 from rest_framework import exceptions, mixins, viewsets
+from rest_framework.permissions import SAFE_METHODS
 from rest_framework.utils.mediatypes import media_type_matches
 
 from eventsourcing_app.access.events import is_text
@@ -18,7 +19,7 @@ from eventsourcing_app.api.parsers import JSONParser, check_declared
 from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from rest_framework.request import Request
     from rest_framework.response import Response
@@ -43,6 +44,8 @@ class ApiViewSet(_GenericViewSet):
     """Those of them that may come several times."""
     parameter_descriptions: ClassVar[Mapping[str, Described]] = {}
     """What the schema says of a query parameter; one that is not here is text."""
+    reads_are_bounded: ClassVar[bool] = True
+    """Whether statements of ``GET`` are bounded by ``READ_TIMEOUT_SECONDS``."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
@@ -52,8 +55,12 @@ class ApiViewSet(_GenericViewSet):
         if request.method in _WITH_BODY:
             self._check_body(request)
         super().initial(request, *args, **kwargs)
-        if self.action is not None:  # otherwise the method is not allowed, whatever the parameters
-            self._check_parameters(request)
+        method = (request.method or "").lower()
+        if self.action is None:  # the method is not allowed, whatever the parameters
+            return
+        self._check_parameters(request)
+        if self.reads_are_bounded and request.method in SAFE_METHODS and hasattr(self, method):
+            setattr(self, method, bounded_read()(getattr(self, method)))
 
     def handle_exception(self, exc: Exception) -> Response:
         """Answer every error: those that a client can cause as what they are, and bugs with 500 and no details.
@@ -134,18 +141,17 @@ class ApiViewSet(_GenericViewSet):
     def _parameters_of_pages(self) -> Collection[str]:
         if self.request.method == "POST":
             return ()
-        if not getattr(self, "detail", False) or self.action == "events":
-            return getattr(self.paginator, "parameters", ())
-        return ()
+        if getattr(self, "detail", False) and self.action != "events":
+            return ()
+        # Ours are asked for what they understand by parameters_of(); those of others say it as DRF wants it.
+        others = [each for each in self.filter_backends if not getattr(each, "is_ours", False)]
+        backends = [backend() for backend in others if self.action == "list"]
+        told = [getattr(each, "get_schema_operation_parameters", None) for each in (self.paginator, *backends)]
+        found = {parameter["name"] for tell in told if tell is not None for parameter in tell(self)}
+        return found | set(getattr(self.paginator, "parameters", ()))
 
 
 class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
-    """A list and its members, each read in bounded time."""
+    """A list and its members, read-only: what a read model needs."""
 
-    @bounded_read()
-    def list(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().list(request, *args, **kwargs)
-
-    @bounded_read()
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        return super().retrieve(request, *args, **kwargs)
+    http_method_names: Sequence[str] = ("get", "head", "options")

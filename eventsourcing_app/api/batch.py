@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
@@ -23,9 +22,11 @@ from eventsourcing_app.api.commands import StrictSerializer
 from eventsourcing_app.api.conditional import PreconditionFailed
 from eventsourcing_app.api.fields import ExactCharField, ExactIntegerField
 from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
-from eventsourcing_app.api.running import refusals_answered
+from eventsourcing_app.api.problems import DoneWithError
+from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.context import context
 from eventsourcing_app.exceptions import CommandRejected
+from eventsourcing_app.log.watch import Written, watching
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,39 +80,51 @@ class _Item(NamedTuple):
     command: Command
     call: Call
 
+    def act(self) -> tuple[Receipt, Reply]:
+        """Run it on the object as the commands before it have left it, as far as the user may."""
+        call = self.call
+        try:
+            receipt, reply = self.view.act(self.command, call.pk, call.arguments)
+        except CommandRejected:
+            if self.view.found_version is not None:
+                _require_version(call, self.view.found_version)
+            raise
+        if call.pk is not None:
+            _require_version(call, receipt.version - receipt.count)
+        return receipt, reply
 
-_running: ContextVar[int | None] = ContextVar("eventsourcing_app.batch", default=None)
-"""The number of the call that is being run."""
+
+@dataclass(slots=True)
+class _Run:
+    """How far a batch has come."""
+
+    items: Sequence[_Item]
+    at: int | None = None
+    """The number of the command that is being run."""
+    results: list[dict[str, Any]] = field(default_factory=list)
+    """What is told of those that were."""
+
+
+_current: ContextVar[_Run] = ContextVar("eventsourcing_app.batch")
 
 
 @flow("eventsourcing_app.batch")
 def run_batch(calls: list[Call]) -> list[Receipt]:
     """Run commands on several aggregates, all of them or none."""
-    models, receipts = models_by_stream_type(), []
+    run, models, receipts = _current.get(), models_by_stream_type(), []
+    run.results = []  # of an attempt that has lost a race, nothing counts
     for stream_type in sorted({call.stream_type for call in calls}):
         # All locks at first, in one order for all, so that two batches never wait for each other.
         manager: EventSourcedManager[Any] = models[stream_type].objects
         keys = [call.pk for call in calls if call.stream_type == stream_type and call.pk is not None]
         manager._lock(manager.get_queryset().values_list("pk"), keys)
-    for number, call in enumerate(calls):
-        _running.set(number)
-        receipts.append(_run_one(models[call.stream_type], call))
-    _running.set(None)
+    for number, item in enumerate(run.items):
+        run.at = number
+        receipt, reply = item.act()
+        receipts.append(receipt)
+        run.results.append({"status": reply.status, **reply.body})
+    run.at = None
     return receipts
-
-
-def _run_one(model: Any, call: Call) -> Receipt:
-    function = getattr(model, call.command)
-    if call.pk is None:
-        created: Receipt = model.objects.perform_new(function, **call.arguments)
-        return created
-    try:
-        receipt: Receipt = model.objects.perform(call.pk, function, **call.arguments)
-    except CommandRejected:
-        _require_version(call, model.objects.get(pk=call.pk).version)
-        raise
-    _require_version(call, receipt.version - receipt.count)
-    return receipt
 
 
 def _require_version(call: Call, actual: int) -> None:
@@ -154,15 +167,18 @@ class BatchViewSet(ApiViewSet):
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Run several commands, all of them or none."""
-        items = self._items(request)
         key = key_of(request, required=self.idempotency_key_required)
-        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(partial(self._told, items))
-        _running.set(None)
+        run = _Run(self._items(request, key))
+        _current.set(run)
+        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(lambda _receipt: _told(run))
+        written: list[Written] = []
         try:
-            with context(), refusals_answered():
-                receipt = run_batch.run(key, ([item.call for item in items],), {}, keeping=replying.keeping)
+            with context(), refusals_answered(written), watching(written.append):
+                receipt = run_batch.run(key, ([item.call for item in run.items],), {}, keeping=replying.keeping)
+        except DoneWithError:  # which was logged; what was done is to be told
+            return Response(_told(run).body)
         except Exception:
-            self._at = _running.get()
+            self._at = run.at
             raise
         reply = replying.reply_to(receipt)
         return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})
@@ -178,7 +194,7 @@ class BatchViewSet(ApiViewSet):
 
     # Reading the request
 
-    def _items(self, request: Request) -> list[_Item]:
+    def _items(self, request: Request, key: str | None) -> list[_Item]:
         serializer = self.get_serializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         given = serializer.validated_data["commands"]
@@ -188,7 +204,7 @@ class BatchViewSet(ApiViewSet):
         items, errors = list[_Item](), dict[str, Any]()
         for number, each in enumerate(given):
             try:
-                items.append(self._item(number, each))
+                items.append(self._item(number, each, key))
             except ValidationError as error:
                 errors[str(number)] = error.detail
         if errors:
@@ -196,7 +212,7 @@ class BatchViewSet(ApiViewSet):
         self._at = None
         return items
 
-    def _item(self, number: int, given: Any) -> _Item:
+    def _item(self, number: int, given: Any, key: str | None) -> _Item:
         serializer = CallSerializer(data=given, context=self.get_serializer_context())
         serializer.is_valid(raise_exception=True)
         call = serializer.validated_data
@@ -213,7 +229,7 @@ class BatchViewSet(ApiViewSet):
         self._at = number  # what is refused from here on, is refused to this one
         view.check_permissions(self.request)
         view.check_throttles(self.request)
-        pk = None if command.creates else view.visible_object(call["stream_key"]).pk
+        pk = None if command.creates else view.key_of_object(call["stream_key"], repeatable=key is not None)
         self._at = None
         try:
             arguments = view.checked_arguments(command, call.get("arguments", {}))
@@ -233,14 +249,10 @@ class BatchViewSet(ApiViewSet):
             ),
         )
 
-    # Answering
 
-    def _told(self, items: Sequence[_Item], receipt: FlowReceipt[list[Receipt]]) -> Reply:
-        results = []
-        for item, each in zip(items, receipt.value, strict=True):
-            reply = item.view.told(item.command, each)
-            results.append({"status": reply.status, **reply.body})
-        return Reply(status.HTTP_200_OK, {"results": results, "position": receipt.position})
+def _told(run: _Run) -> Reply:
+    positions = [result["position"] for result in run.results if result["events"]]
+    return Reply(status.HTTP_200_OK, {"results": run.results, "position": max(positions, default=None)})
 
 
 def _refused(name: str, why: str, code: str = "invalid") -> ValidationError:

@@ -17,7 +17,6 @@ from rest_framework.response import Response
 from eventsourcing_app.access.events import FILTERS, filtered, of_any_stream_type, position_from, recorded
 from eventsourcing_app.access.export import Export
 from eventsourcing_app.access.masking import without_masked
-from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.access.visibility import may_export_events, visible_events
 from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.conditional import is_known
@@ -108,7 +107,6 @@ class StoredEventViewSet(ReadViewSet):
         )
         return file_of(export, request)
 
-    @bounded_read()
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One event, with what is around it."""
         shown = self.get_serializer(self.get_object()).data
@@ -122,7 +120,7 @@ class StoredEventViewSet(ReadViewSet):
         return EventPageSerializer if self.action == "retrieve" else super().get_serializer_class()
 
     def get_serializer_context(self) -> dict[str, Any]:
-        return {**super().get_serializer_context(), "visible": visible_events(self.request.user)}
+        return {**super().get_serializer_context(), "visible": self.get_queryset()}
 
     def get_renderers(self) -> Any:
         exports = [renderer() for renderer in EXPORTS] if self.action == "list" else []

@@ -78,6 +78,8 @@ def check_search(view: str, model: type[models.Model], names: Sequence[str]) -> 
 class StateFilter(BaseFilterBackend):
     """Runs the filters of ``filterset_fields`` or ``filterset_class``; each value fits its column, or is refused."""
 
+    is_ours = True
+
     def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:
         made: Any = getattr(view, "filterset", None)
         if made is None or getattr(view, "action", "") != "list":
@@ -103,6 +105,7 @@ class StateFilter(BaseFilterBackend):
 class StateSearch(SearchFilter):
     """Runs ``?search=`` over ``search_fields``: each of its terms must be in one of them."""
 
+    is_ours = True
     search_param = SEARCH
 
     def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:

@@ -18,7 +18,7 @@ from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.commands import serializer_for_flow
 from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
 from eventsourcing_app.api.permissions import FlowPermission
-from eventsourcing_app.api.running import refusals_answered
+from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
@@ -94,7 +94,7 @@ class FlowViewSet(ApiViewSet):
         key = key_of(request, required=self.idempotency_key_required)
         written: list[Written] = []
         replying: Replying[FlowReceipt[Any]] = Replying(partial(self._told, written))
-        with context(), refusals_answered(), watching(written.append):
+        with context(), refusals_answered(written), watching(written.append):
             receipt = self._flow.run(key, (), arguments, keeping=replying.keeping)
         reply = replying.reply_to(receipt)
         return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})

@@ -87,6 +87,14 @@ class Busy(exceptions.APIException):
     wait = 1
 
 
+class DoneWithError(exceptions.APIException):
+    """Everything is stored, but what the commit has set off has failed, and there is nothing else to tell of it."""
+
+    status_code = status.HTTP_500_INTERNAL_SERVER_ERROR
+    default_detail = gettext_lazy("It is done and stored, but what followed has failed. Do not send it again.")
+    default_code = "done_with_error"
+
+
 class DatabaseUnavailable(exceptions.APIException):
     """The database does not answer. Why, and where it is, is told to the log of the server only."""
 

@@ -16,7 +16,6 @@ from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from eventsourcing_app.access.masking import may_view_payload, without_masked
-from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.access.visibility import visible_trail
 from eventsourcing_app.api.answers import DiffSerializer, TrailEntrySerializer, past_serializer
 from eventsourcing_app.api.base import ReadViewSet
@@ -79,6 +78,12 @@ class StateViews(ReadViewSet):
         super().__init_subclass__(**kwargs)
         if hasattr(cls, "model"):
             cls._check_lists()
+        # It says what the list shows, and nothing of past states, trails and answers: these would show everything.
+        if "get_serializer_class" in vars(cls) and "get_state_serializer_class" not in vars(cls) and not _is_ours(cls):
+            raise ImproperlyConfigured(
+                f"{cls.__name__}.get_serializer_class(): override get_state_serializer_class() instead, which every "
+                "view of a state asks; for an action of your own, @action(…, serializer_class=…)."
+            )
 
     @classmethod
     def _check_lists(cls) -> None:
@@ -86,6 +91,8 @@ class StateViews(ReadViewSet):
         check_search(cls.__name__, cls.model, cls.search_fields)
         check_ordering(cls.__name__, cls.model, cls.ordering_fields)
         pages: Any = getattr(cls.pagination_class, "known_parameters", frozenset)
+        if cls.ordering_fields and pages is frozenset:
+            raise ImproperlyConfigured(f"{cls.__name__}.ordering_fields: only a KeysetPagination can order its pages.")
         if taken := sorted({SEARCH, ORDER, *pages()} & set(filter_parameters(cls.filterset))):
             raise ImproperlyConfigured(f"{cls.__name__}: filters cannot be called {', '.join(taken)}: these are taken.")
 
@@ -97,7 +104,6 @@ class StateViews(ReadViewSet):
             tell_positions(page)
         return page
 
-    @bounded_read()
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The state of one object: of now, or as it was after ``?version=`` or at ``?when=``."""
         shown = self.get_object()
@@ -114,7 +120,6 @@ class StateViews(ReadViewSet):
         return Response(data, headers={"ETag": etag})
 
     @action(detail=True, methods=["get"])
-    @bounded_read()
     def events(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The stored events of one object, oldest first, each with the fields that it changed."""
         aggregate = self.get_object()
@@ -127,7 +132,6 @@ class StateViews(ReadViewSet):
         return answer
 
     @action(detail=True, methods=["get"])
-    @bounded_read()
     def diff(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """What differs between two versions or moments, ``?since=`` (left out: before it existed) and ``?until=``."""
         aggregate = self.get_object()
@@ -135,14 +139,13 @@ class StateViews(ReadViewSet):
         changes = shown_changes(self.state_of(aggregate), found.changes)
         return Response({"since": found.since, "until": found.until, "is_final": found.is_final, "changes": changes})
 
-    @property
-    def state_class(self) -> type[BaseSerializer[Any]]:
-        """The serializer class that shows a state."""
+    def get_state_serializer_class(self) -> type[BaseSerializer[Any]]:
+        """Return the class that shows a state, wherever one is shown; what it leaves out, no change shows either."""
         return self.serializer_class or state_serializer(self.model)
 
     def state_of(self, aggregate: EventSourcedModel) -> BaseSerializer[Any]:
         """Return the serializer that shows a state."""
-        return self.state_class(aggregate, context=self.get_serializer_context())
+        return self.get_state_serializer_class()(aggregate, context=self.get_serializer_context())
 
     @property
     def paginator(self) -> Any:
@@ -177,7 +180,7 @@ class StateViews(ReadViewSet):
     def operation(self) -> Operation:
         described = super().operation()
         if self.action == "retrieve":
-            state: Any = self.state_class
+            state: Any = self.get_state_serializer_class()
             return replace(
                 described,
                 answer=past_serializer(state),
@@ -196,7 +199,7 @@ class StateViews(ReadViewSet):
 
     def _links(self, to_state: str) -> dict[str, str]:
         """Every action on an object, given where in an answer its state is."""
-        fields = getattr(self.state_class(), "fields", {})
+        fields = getattr(self.get_state_serializer_class()(), "fields", {})
         key = self.model._meta.pk.name
         if self.lookup_field not in ("pk", key) or key not in fields:
             return {}
@@ -215,6 +218,10 @@ class StateViews(ReadViewSet):
             for entry in trail:
                 changes[entry.recorded.version] = shown_changes(state, entry.changes)
         return changes
+
+
+def _is_ours(view: type) -> bool:
+    return view.__module__.startswith("eventsourcing_app.api.")
 
 
 def tell_positions(aggregates: Sequence[EventSourcedModel]) -> None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
 
 from django.core.exceptions import ValidationError
-from django.db import DataError, IntegrityError, OperationalError, transaction
+from django.db import transaction
+from django.db.models.signals import post_save
 from django.http import Http404
 from django.urls import NoReverseMatch
-from django.utils.translation import gettext as _
 from rest_framework import serializers, status
 from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
@@ -22,13 +21,13 @@ from eventsourcing_app.aggregates.manager import Runner
 from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
 from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
-from eventsourcing_app.api.problems import Busy, StateRefused
+from eventsourcing_app.api.problems import DoneWithError
 from eventsourcing_app.api.reading import StateViews, tell_positions
+from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.exceptions import CommandRejected
-from eventsourcing_app.log.errors import is_too_busy
 from eventsourcing_app.log.watch import watching
 from eventsourcing_app.log.written import events_of
 
@@ -43,8 +42,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.api.described import Operation
     from eventsourcing_app.log.records import StoredEvent
     from eventsourcing_app.log.watch import Written
-
-logger = logging.getLogger(__name__)
 
 Rule: TypeAlias = "Callable[[Request, EventSourcedModel | None], bool]"
 """Whether a request may run a command on an aggregate; on none, if the command creates one."""
@@ -65,12 +62,14 @@ class CommandViews(StateViews):
     """By the name of a command, the scope that DRF's ``ScopedRateThrottle`` counts it in; else ``throttle_scope``."""
 
     _locking = False
-    """Whether objects that are looked for are locked."""
+    """Whether the object that is looked for is still to be locked."""
+    _rewritten = False
+    """Whether it is looked for by another query than that of the view."""
     _acted_on: EventSourcedModel | None = None
     """The object that the command was run on, by this request itself."""
     _written: list[Written]
     """What it has appended."""
-    _found_version: int | None = None
+    found_version: int | None = None
     """The version that it had before."""
     _offered: ClassVar[dict[str, tuple[Command, type[serializers.Serializer[Any]]]]] = {}
 
@@ -124,25 +123,30 @@ class CommandViews(StateViews):
         key = key_of(request, required=self.idempotency_key_required)
         expected = Expected(request, required=self.if_match_required and not command.creates)
         replying: Replying[Receipt] = Replying(partial(self.told, command))
-        self._written = []
+        receipt: Receipt | None = None
         try:
             # One transaction, so that state and events are those of this command, whoever comes next.
-            with (
-                context(),
-                refusals_answered(),
-                watching(self._written.append),
-                transaction.atomic(using=conf.DATABASE),
-            ):
+            with context(), self._noting(), transaction.atomic(using=conf.DATABASE):
                 receipt = self._perform(command, arguments, key, replying)
                 if not receipt.replayed and not command.creates:
                     expected.check(receipt.version - receipt.count)
                 reply = replying.reply_to(receipt)
         except CommandRejected:
             # To whoever expected another state, that is the answer: the refusal is about this one.
-            if self._found_version is not None:
-                expected.check(self._found_version)
+            if self.found_version is not None:
+                expected.check(self.found_version)
             raise
+        except DoneWithError:  # which was logged; what was done is to be told
+            if receipt is None:
+                raise
         return Response(reply.body, status=reply.status, headers=self._headers(command, receipt))
+
+    @contextmanager
+    def _noting(self) -> Iterator[None]:
+        """Note what is appended, and answer what the database refuses."""
+        self._written = []
+        with refusals_answered(self._written), watching(self._written.append):
+            yield
 
     def _perform(
         self, command: Command, arguments: dict[str, Any], key: str | None, replying: Replying[Receipt]
@@ -153,29 +157,49 @@ class CommandViews(StateViews):
         function = getattr(self.model, command.name)
         if command.creates:
             return runner.perform_new(function, **arguments)
-        if key is None:
-            return runner.perform(None, function, **arguments)  # what is locked is what the address says
         # The key comes first: a request that is under way shall be refused at once, and not wait for its lock.
-        return runner.perform(self._target(), function, **arguments)
+        return runner.perform(None if key is None else self._target(), function, **arguments)
 
-    def _locked(self, _pk: Any) -> Any:
-        """Lock the object of this request, as far as its user may act on it: decided about the state that is locked."""
-        self._locking = True
+    def act(self, command: Command, pk: Any, arguments: dict[str, Any]) -> tuple[Receipt, Reply]:
+        """Run a command within the transaction of the caller, on the object as it is then; and tell of it."""
+        self._written, self._acted_on, self.found_version = [], None, None
+        runner: Runner[Any] = Runner(self.model.objects, lock=self._locked)
+        function = getattr(self.model, command.name)
+        with watching(self._written.append):
+            if command.creates:
+                receipt = runner.perform_new(function, **arguments)
+            else:
+                receipt = runner.perform(pk, function, **arguments)
+        return receipt, self.told(command, receipt)
+
+    def _locked(self, pk: Any) -> Any:
+        """Lock the object, as far as the user of this request may act on it: decided about the state that is locked.
+
+        Without ``pk`` it is that of the address.
+        """
+        self._locking, self._rewritten = True, False
         try:
-            found = self.get_object()
+            found = self.get_object() if pk is None else self.visible_object(pk)
         finally:
-            self._locking = False
-        self._acted_on, self._found_version = found, found.version
+            was_locked, self._locking = not self._locking, False
+        if not was_locked:  # a get_object() of the user's own went another way
+            found = self.model.objects._lock_one(found.pk)
+            self.check_object_permissions(self.request, found)
+        elif self._rewritten:  # while it waited for the lock, the object may have gone out of what is shown
+            self.visible_object(found.pk)
+        self._acted_on, self.found_version = found, found.version
         return found
 
     def filter_queryset(self, queryset: Any) -> Any:
         found = super().filter_queryset(queryset)
         if not self._locking:
             return found
+        self._locking = False
         query = found.query
         windows = any(getattr(each, "contains_over_clause", False) for each in query.annotations.values())
-        if query.distinct or query.group_by is not None or query.combinator or windows:
+        if query.distinct or query.group_by is not None or windows:
             # PostgreSQL locks no rows of these; the rows that they come from it does.
+            self._rewritten = True
             found = self.model._default_manager.using(conf.DATABASE).filter(pk__in=found.order_by().values("pk"))
         return found.select_for_update(no_key=True, of=("self",))
 
@@ -187,7 +211,8 @@ class CommandViews(StateViews):
 
     def told(self, command: Command, receipt: Receipt) -> Reply:
         """Return the reply that tells of what a command did."""
-        code = status.HTTP_201_CREATED if command.creates else status.HTTP_200_OK
+        created = command.creates and receipt.pk is not None
+        code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
         return Reply(code, self._outcome(receipt))
 
     def visible_object(self, pk: Any) -> Any:
@@ -198,23 +223,39 @@ class CommandViews(StateViews):
         self.check_object_permissions(self.request, found)
         return found
 
+    def key_of_object(self, pk: Any, *, repeatable: bool) -> Any:
+        """Return the key of a visible object, by its text; ``repeatable``: see ``_key_of_gone``. Raises ``Http404``."""
+        try:
+            return self.visible_object(pk).pk
+        except Http404:
+            if not repeatable:
+                raise
+            return self._key_of_gone(pk)
+
     def _target(self) -> Any:
-        """Return the key of the object; also of one whose row has gone, which the same request may have removed."""
+        """Return the key of the object, by the address of a request that may be a repetition. Raises ``Http404``."""
         try:
             return self.get_object().pk
         except Http404:
-            pk = self.kwargs[self.lookup_url_kwarg or self.lookup_field]
-            gone = self.model.remove_row_at_end and self.lookup_field == "pk" and is_text(str(pk))
-            if self.command_rule() is not None:
-                raise  # there is nothing left that it could decide about
-            try:
-                if not gone or self.model._base_manager.filter(pk=pk).exists():
-                    raise
-            except (TypeError, ValueError, ValidationError) as error:  # no such key
-                raise Http404 from error
-            return pk
+            if self.lookup_field != "pk":
+                raise
+            return self._key_of_gone(self.kwargs[self.lookup_url_kwarg or self.lookup_field])
+
+    def _key_of_gone(self, pk: Any) -> Any:
+        """Return the key of an object whose row has gone, which the same request may have removed."""
+        gone = self.model.remove_row_at_end and is_text(str(pk))
+        if not gone or self.command_rule() is not None:  # there is nothing left that a rule could decide about
+            raise Http404
+        try:
+            if self.model._base_manager.filter(pk=pk).exists():
+                raise Http404
+            return self.model._meta.pk.to_python(pk)
+        except (TypeError, ValueError, ValidationError) as error:  # no such key
+            raise Http404 from error
 
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
+        if receipt.pk is None:  # a creating command that found nothing to do
+            return {"events": [], "state": None, "version": 0, "position": None}
         written = self._events_of(receipt)
         state = self._state_after(receipt)
         if receipt.count:
@@ -238,23 +279,38 @@ class CommandViews(StateViews):
         return self.model.objects.history(receipt.pk).filter(version__in=versions)
 
     def _state_after(self, receipt: Receipt) -> EventSourcedModel:
-        if self._acted_on is not None:
+        if self._acted_on is not None and self._tells_all(self._acted_on):
             return self._acted_on
-        state = self.model.objects.using(conf.DATABASE).filter(pk=receipt.pk).first()
-        if state is None or state.version != receipt.version:  # it has ended and left no row, or was changed since
+        rows = self.model.objects.using(conf.DATABASE)
+        shown = self.get_queryset().filter(pk=receipt.pk).first() or rows.filter(pk=receipt.pk).first()
+        if shown is None or shown.version != receipt.version:  # it has ended and left no row, or was changed since
             return self.model.objects.at(receipt.pk, version=receipt.version)
-        return state
+        return cast("EventSourcedModel", shown)
+
+    def _tells_all(self, aggregate: EventSourcedModel) -> bool:
+        """Whether the instance that was saved is all that a view of it may show: nothing computed, nothing followed."""
+        queryset: Any = self.get_queryset()
+        computed = queryset.query.annotations or queryset.query.select_related or queryset._prefetch_related_lookups
+        return not computed and not post_save.has_listeners(type(aggregate))
 
     def _headers(self, command: Command, receipt: Receipt) -> dict[str, str]:
-        headers = {"ETag": etag_of(receipt.version)}
+        headers = {} if receipt.pk is None else {"ETag": etag_of(receipt.version)}
         if receipt.replayed:
             headers |= REPLAYED
-        if command.creates:
-            try:
-                headers["Location"] = self.reverse_action("detail", args=[receipt.pk])
-            except NoReverseMatch:  # routed without a name, or a key with a slash in it
-                return headers
+        if command.creates and receipt.pk is not None and (place := self._place_of(receipt.pk)) is not None:
+            headers["Location"] = place
         return headers
+
+    def _place_of(self, pk: Any) -> str | None:
+        """Return the address of an object; ``None`` without one: a route without a name, a key with a slash, no row."""
+        key = pk
+        if self.lookup_field != "pk":
+            rows = self.model._base_manager.using(conf.DATABASE).filter(pk=pk)
+            key = rows.values_list(self.lookup_field, flat=True).first()
+        try:
+            return None if key is None else self.reverse_action("detail", args=[key])
+        except NoReverseMatch:
+            return None
 
     # The schema
 
@@ -262,7 +318,7 @@ class CommandViews(StateViews):
         described = super().operation()
         if (command := self._command()) is None:
             return described
-        state: Any = self.state_class
+        state: Any = self.get_state_serializer_class()
         problems, headers = described.problems | {409, 422, 503}, (*described.headers, "Idempotency-Key")
         answer_headers = (*described.answer_headers, "ETag", "Idempotency-Replayed")
         if command.creates:
@@ -303,18 +359,3 @@ class CommandViews(StateViews):
     def _command(self) -> Command | None:
         offered = self._offered.get(self._method() or "")
         return None if offered is None else offered[0]
-
-
-@contextmanager
-def refusals_answered() -> Iterator[None]:
-    """Turn what the database refuses into an answer: constraints are the last word on which states are allowed."""
-    try:
-        yield
-    except (IntegrityError, DataError, OverflowError) as error:
-        logger.warning("A command was refused by the database: %s", error)
-        raise StateRefused(_("The state that this would lead to is not allowed.")) from error
-    except OperationalError as error:
-        if not is_too_busy(error):
-            raise
-        logger.info("A command was given up for the sake of others: %s", error)
-        raise Busy from error

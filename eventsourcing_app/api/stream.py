@@ -71,6 +71,7 @@ class StoredEventStream(ApiViewSet):
     permission_classes = (StoredEventPermission,)
     renderer_classes = (EventStreamRenderer, JSONRenderer)
     pagination_class = None
+    reads_are_bounded = False  # it goes on for minutes; each look at the log is a short statement
     query_parameters = (*FILTERS, AFTER)
     repeatable_parameters = StoredEventViewSet.repeatable_parameters
     # No HEAD: it would be a stream of which nothing is ever sent.

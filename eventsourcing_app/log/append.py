@@ -111,8 +111,6 @@ def append(
     last = places.last
     reach("append.inserted")
     position = last[events[-1].stream_type, events[-1].stream_key]
-    for watch in watchers.get():
-        watch(Written(rows, places.each))
     token = CommitToken(
         connection,
         stored_event(),
@@ -121,6 +119,8 @@ def append(
         count=len(events),
         types=frozenset(event.type for event in events),
     )
+    for watch in watchers.get():
+        watch(Written(rows, places.each, token))
     if unit is not None:
         unit.writes.append(token)
         unit.moment = recorded_at

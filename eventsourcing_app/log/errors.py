@@ -22,8 +22,8 @@ STREAM_VERSION = "eventsourcing_stream_version"
 _LOST_RACES = ("40001", "40P01")
 """SQLSTATE of a serialization failure, and of a deadlock that was broken by giving up this transaction."""
 
-_LOCK_TIMEOUT = "55P03"
-"""SQLSTATE after ``lock_timeout``: another transaction has held what this one needs for too long."""
+_TIMEOUTS = ("55P03", "57014")
+"""SQLSTATE after ``lock_timeout`` and ``statement_timeout``: others have held what this one needs for too long."""
 
 _BUSY = ("SQLITE_BUSY", "SQLITE_LOCKED")
 """How SQLite's names begin for "database is locked": another connection writes."""
@@ -69,7 +69,7 @@ def is_lost_race(error: BaseException) -> bool:
 def is_too_busy(error: BaseException) -> bool:
     """Whether the transaction was given up because of others: by a lost race, or since it has waited long enough."""
     cause = error.__cause__ if isinstance(error, DatabaseError) else None
-    return is_lost_race(error) or getattr(getattr(cause, "diag", None), "sqlstate", None) == _LOCK_TIMEOUT
+    return is_lost_race(error) or getattr(getattr(cause, "diag", None), "sqlstate", None) in _TIMEOUTS
 
 
 @contextmanager

@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
+from eventsourcing_app.log.commits import CommitToken
+
 
 class Written(NamedTuple):
     """What one call of ``append`` wrote, in order; a rollback may still take it back."""
@@ -16,6 +18,8 @@ class Written(NamedTuple):
     """The columns of each event but its position, as in ``log.recorded.COLUMNS``; JSON as text."""
     positions: Sequence[int] | None
     """``None`` where COPY has not told them."""
+    token: CommitToken
+    """Tells whether it still stands."""
 
     @property
     def event_ids(self) -> list[UUID]:

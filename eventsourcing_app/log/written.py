@@ -18,9 +18,11 @@ _JSON = [COLUMNS.index(name) for name in ("data", "metadata")]
 
 
 def events_of(written: Iterable[Written]) -> Iterator[StoredEvent]:
-    """Yield what was written as a query would give it; nothing of what was written without being told its positions."""
+    """Yield what was written and stands, as a query would give it; not that whose positions nobody was told."""
     for each in written:
-        for position, row in zip(each.positions or (), each.rows, strict=False):
+        if each.positions is None or not each.token.stands:
+            continue
+        for position, row in zip(each.positions, each.rows, strict=True):
             values = [position, *row]
             for column in _JSON:
                 values[column] = json.loads(values[column])  # as the field does
