@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.db.models import QuerySet
+
+    from eventsourcing_app.log.records import StoredEvent
+
+    Narrow = Callable[[QuerySet[StoredEvent], AbstractBaseUser | AnonymousUser], QuerySet[StoredEvent]]
+    """Returns those of some stored events that a user may see."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
@@ -99,6 +107,9 @@ class Settings:
 
     READ_TIMEOUT_SECONDS: float | None = 10.0
     """How long a statement of a ``GET`` of the API may take on PostgreSQL; ``None`` sets no limit."""
+
+    VISIBLE_EVENTS: str | Narrow | None = None
+    """A callable ``(events, user)``, or its dotted path: which events are there for a user who may see the log."""
 
     API_PREFIXES: tuple[str, ...] = ("/api/",)
     """How the paths of APIs begin: there ``api.handlers`` answer every error as a problem, whoever asks."""

@@ -156,7 +156,7 @@ class BatchViewSet(ApiViewSet):
         """Run several commands, all of them or none."""
         items = self._items(request)
         key = key_of(request, required=self.idempotency_key_required)
-        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(partial(self._told, items))
+        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(partial(self._told, items), request.user)
         _running.set(None)
         try:
             with context(), refusals_answered():

@@ -18,6 +18,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.visibility import narrowed
 from eventsourcing_app.aggregates.manager import Runner
 from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
@@ -117,7 +118,7 @@ class CommandViews(StateViews):
         arguments = self.checked_arguments(command, request.data)
         key = key_of(request, required=self.idempotency_key_required)
         expected = Expected(request, required=self.if_match_required and not command.creates)
-        replying: Replying[Receipt] = Replying(partial(self.told, command))
+        replying: Replying[Receipt] = Replying(partial(self.told, command), request.user)
         try:
             # One transaction, so that state and events are those of this command, whoever comes next.
             with context(), refusals_answered(), transaction.atomic(using=conf.DATABASE):
@@ -203,7 +204,7 @@ class CommandViews(StateViews):
 
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
         versions = (receipt.version - receipt.count + 1, receipt.version)
-        written = self.model.objects.history(receipt.pk).filter(version__range=versions)
+        written = narrowed(self.model.objects.history(receipt.pk).filter(version__range=versions), self.request.user)
         state = self._state_after(receipt)
         if receipt.count:
             state.position = receipt.position  # of the last event, which brought it there
