@@ -73,7 +73,8 @@ def staff(*more: str, name: str) -> User:
 
 
 ANEW = re.compile(
-    r'csrfmiddlewaretoken" value="\w+|"?(?i:x-correlation-id|correlation_id)"?:(?:</b> <span class="lit">| ?"?)[\w-]+|Expires: .*'
+    r'csrfmiddlewaretoken" value="\w+|Expires: .*|'
+    r'"?(?i:x-correlation-id|correlation_id)"?:(?:</b> <span class="lit">| ?"?)[\w-]+'
 )
 
 
