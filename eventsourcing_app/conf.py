@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.conf import settings
 
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
     from django.db.models import QuerySet
 
-    from eventsourcing_app.log.records import StoredEvent
-
-    Narrow = Callable[[QuerySet[StoredEvent], AbstractBaseUser | AnonymousUser], QuerySet[StoredEvent]]
+    Narrow = Callable[[QuerySet[Any], AbstractBaseUser | AnonymousUser], QuerySet[Any]]
     """Returns those of some stored events that a user may see."""
 
 

@@ -10,12 +10,14 @@ from uuid import UUID, uuid4
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.core.exceptions import ImproperlyConfigured
 from django.test import Client
 from django.urls import include, path
 from rest_framework.authtoken.models import Token
 from rest_framework.routers import DefaultRouter
 
 from eventsourcing_app import context, flow
+from eventsourcing_app.access.visibility import visible_events
 from eventsourcing_app.admin import EventSourcedAdmin, ParkedEventAdmin, StoredEventAdmin
 from eventsourcing_app.api import (
     BatchViewSet,
@@ -299,6 +301,8 @@ def test_a_function_that_returns_something_else_shows_nothing(
     result: object, ada: Client, scene: Scene, settings: Any
 ) -> None:
     settings.EVENTSOURCING = {**NARROW, "VISIBLE_EVENTS": lambda _events, _user: result}
+    with pytest.raises(ImproperlyConfigured, match="VISIBLE_EVENTS"):
+        visible_events(User.objects.get(username="ada"))
     ada.raise_request_exception = False
     problem_of(ada.get("/api/events/"), 500, "internal_error")
 
