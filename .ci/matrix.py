@@ -19,7 +19,12 @@ LEFT_OUT = (
     "storm_bugs",
     "settled_storm",
     "queue_abuse",
+    "rebuild_processes",
     "rebuild_projection_processes",
+    "api_guide",
+    "api_races",
+    "api_schemathesis",
+    "api_stream_restart",
     "benchmarks",
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -10,11 +10,15 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connection
+from django.db.models import Count, Window
+from django.db.models.functions import RowNumber
+from django.test.utils import CaptureQueriesContext
 from django.urls import include, path
 from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.routers import DefaultRouter
-from rest_framework.test import APIClient
+from rest_framework.test import APIClient, APIRequestFactory, force_authenticate
 from rest_framework.throttling import ScopedRateThrottle
 
 from eventsourcing_app.api import BatchViewSet, EventSourcedViewSet
@@ -59,6 +63,26 @@ class NarrowWalletViewSet(GuardedWalletViewSet):
 
 class BothViewSet(BatchViewSet):
     viewsets = (GuardedWalletViewSet,)
+
+
+SHOWN: dict[str, Callable[[Any], Any]] = {
+    "distinct": lambda rows: rows.distinct(),
+    "grouped": lambda rows: rows.annotate(count=Count("owner")),
+    "numbered": lambda rows: rows.annotate(number=Window(RowNumber(), order_by="pk")),
+    "united": lambda rows: rows.filter(owner="Ada").union(rows.filter(owner="Bob")),
+    "partly loaded": lambda rows: rows.only("owner"),
+    "deferred": lambda rows: rows.defer("balance"),
+    "excluding": lambda rows: rows.exclude(owner__in=Wallet.objects.filter(owner="Cy").values("owner")),
+}
+"""What a viewset may show instead of all rows."""
+
+
+class ShownWalletViewSet(EventSourcedViewSet):
+    model = Wallet
+    shown: ClassVar[Callable[[Any], Any]]
+
+    def get_queryset(self) -> Any:
+        return type(self).shown(super().get_queryset())
 
 
 router = DefaultRouter()
@@ -147,6 +171,20 @@ def test_what_a_subclass_leaves_out_is_not_there(ada: APIClient) -> None:
     assert ada.post(f"/api/narrow/{own.pk}/add/", {"pounds": 1}).status_code == 200
     assert ada.post(f"/api/wallets/{own.pk}/take/", {"amount": "1"}).status_code == 200
     assert Wallet.objects.get(pk=own.pk).balance == 50
+
+
+@pytest.mark.parametrize("shown", SHOWN)
+def test_a_command_finds_and_locks_its_object_in_whatever_the_view_shows(shown: str, ada: APIClient) -> None:
+    viewset: Any = type("Shown", (ShownWalletViewSet,), {"shown": staticmethod(SHOWN[shown])})
+    own = opened("Ada")
+    view = viewset.as_view({"post": "command_take"})
+    for turn in range(1, 3):
+        request = APIRequestFactory().post("/", {"amount": "1"}, format="json")
+        force_authenticate(request, User.objects.get(username="Ada"))
+        with CaptureQueriesContext(connection) as queries:
+            answer = view(request, pk=str(own.pk))
+        assert (answer.status_code, answer.data["state"]["balance"]) == (200, f"{50 - turn}.00")
+        assert connection.vendor == "sqlite" or [1 for query in queries if "FOR NO KEY UPDATE" in query["sql"]] == [1]
 
 
 def test_a_command_that_there_is_not_is_named_at_once() -> None:

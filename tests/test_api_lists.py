@@ -335,7 +335,7 @@ def test_a_cursor_with_a_number_that_the_column_cannot_hold_is_400(root: APIClie
 def test_without_a_list_of_columns_there_is_no_order_no_search_and_no_filter(root: APIClient) -> None:
     for parameter in ("search", "ordering", "order__x", "note", "labels", "owner__in", "balance__lte", "_connector"):
         problem_of(root.get(f"/api/counters/?{parameter}=x"), 400, "unknown")
-    for parameter in ("order", "search", "status"):
+    for parameter in ("ordering", "search", "status"):
         problem_of(root.get(f"/api/v1/events/?{parameter}=x"), 400, "unknown")
 
 

@@ -102,7 +102,7 @@ def test_an_auditor_finds_out_what_happened_to_an_account(page: Page, account: A
     _picture(page, "trail")
 
     rows.first.get_by_role("link", name="9", exact=True).click()
-    data = page.locator(".field-pretty_data pre")
+    data = page.locator(".field-data pre")
     expect(data).to_contain_text('"amount": "12.34"')
     expect(data).to_contain_text("<b>Café</b> 🍰")
     _picture(page, "event")

@@ -88,7 +88,11 @@ def position_from(text: str) -> int | None:
 
 def is_text(value: str) -> bool:
     """Whether a database can compare with it at all."""
-    return "\x00" not in value and not any("\ud800" <= character <= "\udfff" for character in value)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\x00" not in value
 
 
 def _wire_names(name: str) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
+from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,8 +23,21 @@ LARGEST_INTEGER = 2**53 - 1
 class ExactCharField(serializers.CharField):
     """Text, as it was sent: blanks at its ends belong to it."""
 
+    default_error_messages = {"surrogate_characters_not_allowed": _("Half a character is not allowed.")}
+
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(trim_whitespace=False, **kwargs)
+        # It looks at each character in Python: of a text of megabytes that takes longer than all the rest.
+        slow = ProhibitSurrogateCharactersValidator
+        self.validators = [each for each in self.validators if not isinstance(each, slow)]
+
+    def to_internal_value(self, data: Any) -> str:
+        text: str = super().to_internal_value(data)
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            self.fail("surrogate_characters_not_allowed")
+        return text
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
         if data is not serializers.empty and data is not None and not isinstance(data, str):

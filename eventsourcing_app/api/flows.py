@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.http import Http404
@@ -25,7 +24,7 @@ from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
-from eventsourcing_app.log.watch import watching
+from eventsourcing_app.log.watch import Written, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -94,9 +93,9 @@ class FlowViewSet(ApiViewSet):
         arguments = self.arguments_for(dict(serializer.validated_data))
         self._require_visible(arguments)
         key = key_of(request, required=self.idempotency_key_required)
-        written: list[UUID] = []
+        written: list[Written] = []
         replying: Replying[FlowReceipt[Any]] = Replying(partial(self._told, written), request.user)
-        with context(), refusals_answered(), watching(written.extend):
+        with context(), refusals_answered(), watching(written.append):
             receipt = self._flow.run(key, (), arguments, keeping=replying.keeping)
         reply = replying.reply_to(receipt)
         return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})
@@ -121,11 +120,12 @@ class FlowViewSet(ApiViewSet):
                 refused = ErrorDetail(_("There is no such object."), code="not_found")
                 raise ValidationError({name: [refused]}) from error
 
-    def _told(self, written: Sequence[UUID], receipt: FlowReceipt[Any]) -> Reply:
+    def _told(self, written: Sequence[Written], receipt: FlowReceipt[Any]) -> Reply:
         # What a lost race took back is among what was written, but not in the log.
+        event_ids = [event_id for each in written for event_id in each.event_ids]
         log = StoredEventQuerySet(StoredEvent, using=conf.DATABASE)
-        events = log.filter(event_id__in=written).order_by("position")
-        count = len(written) if len(written) <= 1 else events.count()
+        events = log.filter(event_id__in=event_ids).order_by("position")
+        count = events.count()
         visible = narrowed(events, self.request.user)[:MAX_EVENTS]
         shown = StoredEventSerializer(visible, many=True, context=self.get_serializer_context())
         body = {

@@ -18,7 +18,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
-from eventsourcing_app.access.visibility import narrowed
+from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.aggregates.manager import Runner
 from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
@@ -30,9 +30,11 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
 from eventsourcing_app.exceptions import CommandRejected
 from eventsourcing_app.log.errors import is_too_busy
+from eventsourcing_app.log.watch import watching
+from eventsourcing_app.log.written import events_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from rest_framework.request import Request
 
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.receipts import Receipt
     from eventsourcing_app.api.described import Operation
+    from eventsourcing_app.log.records import StoredEvent
+    from eventsourcing_app.log.watch import Written
 
 logger = logging.getLogger(__name__)
 
@@ -65,6 +69,8 @@ class CommandViews(StateViews):
     """Whether objects that are looked for are locked."""
     _acted_on: EventSourcedModel | None = None
     """The object that the command was run on, by this request itself."""
+    _written: list[Written]
+    """What it has appended."""
     _found_version: int | None = None
     """The version that it had before."""
     _offered: ClassVar[dict[str, tuple[Command, type[serializers.Serializer[Any]]]]] = {}
@@ -119,9 +125,15 @@ class CommandViews(StateViews):
         key = key_of(request, required=self.idempotency_key_required)
         expected = Expected(request, required=self.if_match_required and not command.creates)
         replying: Replying[Receipt] = Replying(partial(self.told, command), request.user)
+        self._written = []
         try:
             # One transaction, so that state and events are those of this command, whoever comes next.
-            with context(), refusals_answered(), transaction.atomic(using=conf.DATABASE):
+            with (
+                context(),
+                refusals_answered(),
+                watching(self._written.append),
+                transaction.atomic(using=conf.DATABASE),
+            ):
                 receipt = self._perform(command, arguments, key, replying)
                 if not receipt.replayed and not command.creates:
                     expected.check(receipt.version - receipt.count)
@@ -162,8 +174,9 @@ class CommandViews(StateViews):
         if not self._locking:
             return found
         query = found.query
-        if query.distinct or query.group_by is not None or query.combinator or query.is_sliced:
-            # No database locks rows of these; the rows that they come from it does.
+        windows = any(getattr(each, "contains_over_clause", False) for each in query.annotations.values())
+        if query.distinct or query.group_by is not None or query.combinator or windows:
+            # PostgreSQL locks no rows of these; the rows that they come from it does.
             found = self.model._default_manager.using(conf.DATABASE).filter(pk__in=found.order_by().values("pk"))
         return found.select_for_update(no_key=True, of=("self",))
 
@@ -203,8 +216,9 @@ class CommandViews(StateViews):
             return pk
 
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
-        versions = (receipt.version - receipt.count + 1, receipt.version)
-        written = narrowed(self.model.objects.history(receipt.pk).filter(version__range=versions), self.request.user)
+        written = list(self._events_of(receipt))
+        visible = narrowed_positions(self.request.user, {event.position for event in written})
+        written = [event for event in written if event.position in visible]
         state = self._state_after(receipt)
         if receipt.count:
             state.position = receipt.position  # of the last event, which brought it there
@@ -216,6 +230,15 @@ class CommandViews(StateViews):
             "version": receipt.version,
             "position": receipt.position,
         }
+
+    def _events_of(self, receipt: Receipt) -> Iterable[StoredEvent]:
+        versions = range(receipt.version - receipt.count + 1, receipt.version + 1)
+        if self._acted_on is not None:
+            stream = (self._acted_on.stream_type, self._acted_on.stream_key)
+            told = [each for each in events_of(self._written) if (each.stream_type, each.stream_key) == stream]
+            if [each.version for each in told] == list(versions):
+                return told
+        return self.model.objects.history(receipt.pk).filter(version__in=versions)
 
     def _state_after(self, receipt: Receipt) -> EventSourcedModel:
         if self._acted_on is not None:

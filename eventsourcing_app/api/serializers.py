@@ -29,6 +29,29 @@ class StateSerializer(serializers.ModelSerializer[Any]):
         models.DateTimeField: UTCField,
     }
 
+    def to_representation(self, instance: Any) -> Any:
+        if (fields := _plain_fields(type(self))) is None:
+            return super().to_representation(instance)
+        values = ((field.field_name, field, field.get_attribute(instance)) for field in fields)
+        return {name: None if value is None else field.to_representation(value) for name, field, value in values}
+
+
+@cache
+def _plain_fields(serializer: Any) -> tuple[serializers.Field[Any, Any, Any, Any], ...] | None:
+    """The fields of a class that was made here, once and for all: to make them costs more than to show a state.
+
+    ``None`` for any other class, whose fields may change from one instance to the next, and if one of them follows a
+    relation or asks for the request.
+    """
+    if serializer not in _made:
+        return None
+    fields = tuple(serializer().fields.values())
+    asks = (serializers.RelatedField, serializers.ManyRelatedField, serializers.FileField)
+    return None if any(isinstance(field, asks) for field in fields) else fields
+
+
+_made: set[Any] = set()
+
 
 @cache
 def state_serializer(model: type[models.Model]) -> type[StateSerializer]:
@@ -36,7 +59,9 @@ def state_serializer(model: type[models.Model]) -> type[StateSerializer]:
     names = [field.name for field in model._meta.concrete_fields]
     meta = type("Meta", (), {"model": model, "fields": [*names, "position"], "read_only_fields": names})
     described = f"The state: {model._meta.verbose_name}, at a version."
-    return type(f"{model.__name__}StateSerializer", (StateSerializer,), {"Meta": meta, "__doc__": described})
+    made = type(f"{model.__name__}StateSerializer", (StateSerializer,), {"Meta": meta, "__doc__": described})
+    _made.add(made)
+    return made
 
 
 class PayloadField(serializers.JSONField):
@@ -52,6 +77,9 @@ class HashField(PayloadField):
 
     def to_representation(self, value: Any) -> str:
         return bytes(value).hex()
+
+
+_UTC = UTCField()
 
 
 class StoredEventSerializer(serializers.Serializer[Any]):
@@ -74,6 +102,28 @@ class StoredEventSerializer(serializers.Serializer[Any]):
     recorded_at = UTCField(read_only=True)
     hash = HashField(read_only=True, allow_null=True)
     masked = serializers.SerializerMethodField()
+
+    def to_representation(self, instance: StoredEvent) -> Any:
+        if type(self) is not StoredEventSerializer:  # a subclass may have other fields
+            return super().to_representation(instance)
+        shown = self.shows_payload
+        return {  # as its fields would, in a fraction of the time
+            "position": instance.position,
+            "event_id": str(instance.event_id),
+            "stream_type": instance.stream_type,
+            "stream_key": instance.stream_key,
+            "version": instance.version,
+            "type": instance.type,
+            "schema_version": instance.schema_version,
+            "data": instance.data if shown else None,
+            "metadata": instance.metadata if shown else None,
+            "actor": instance.actor,
+            "correlation_id": instance.correlation_id,
+            "causation_id": None if instance.causation_id is None else str(instance.causation_id),
+            "recorded_at": _UTC.to_representation(instance.recorded_at),
+            "hash": bytes(instance.hash).hex() if shown else None,
+            "masked": not shown,
+        }
 
     @cached_property
     def shows_payload(self) -> bool:

@@ -21,7 +21,7 @@ from eventsourcing_app.log.errors import discards_translated, require_all_taken
 from eventsourcing_app.log.fingerprint import envelope_of_text, fingerprint
 from eventsourcing_app.log.recorded import COLUMNS
 from eventsourcing_app.log.unit import unit_of_writes
-from eventsourcing_app.log.watch import watchers
+from eventsourcing_app.log.watch import Written, watchers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,6 +68,14 @@ class CompiledWrite(StateWrite):
     __slots__ = ()
 
 
+class _Places(NamedTuple):
+    """Where events were written."""
+
+    last: Last
+    each: Sequence[int] | None
+    """``None`` where COPY has not told it."""
+
+
 class Appended(NamedTuple):
     """What a call of ``append`` wrote."""
 
@@ -97,13 +105,14 @@ def append(
     write = _append_postgresql if connection.vendor == "postgresql" else _append_sqlite
     # A caller that keeps an error of the database to itself must not believe that what it wrote before will be kept.
     with transaction.mark_for_rollback_on_error(connection.alias):
-        last = write(connection, rows, state)
-    if last is None:
+        places = write(connection, rows, state)
+    if places is None:
         return None
+    last = places.last
     reach("append.inserted")
     position = last[events[-1].stream_type, events[-1].stream_key]
     for watch in watchers.get():
-        watch([row[0] for row in rows])
+        watch(Written(rows, places.each))
     token = CommitToken(
         connection,
         stored_event(),
@@ -182,7 +191,7 @@ def _insert() -> str:
 
 def _append_postgresql(
     connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None
-) -> Last | None:
+) -> _Places | None:
     if len(rows) >= COPY_FROM:
         return _copy(connection, rows, state)
     params: list[Any] = list(chain.from_iterable(rows))
@@ -193,11 +202,11 @@ def _append_postgresql(
     with discards_translated(), connection.cursor() if compiled else prepared_cursor(connection) as cursor:
         cursor.execute(sql, params)
         positions: list[int] | None = cursor.fetchone()[0]
-    return None if positions is None else _last(rows, positions)
+    return None if positions is None else _places(rows, positions)
 
 
-def _last(rows: list[tuple[Any, ...]], positions: list[int]) -> Last:
-    return {(row[1], row[2]): position for row, position in zip(rows, positions, strict=True)}
+def _places(rows: list[tuple[Any, ...]], positions: list[int]) -> _Places:
+    return _Places({(row[1], row[2]): position for row, position in zip(rows, positions, strict=True)}, positions)
 
 
 @lru_cache(maxsize=1024)
@@ -213,7 +222,7 @@ def _statement(state: str | None, rows: int) -> str:
     )
 
 
-def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> Last | None:
+def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None) -> _Places | None:
     quote = connection.ops.quote_name
     table = quote(stored_event()._meta.db_table)
     sql = f"COPY {table} ({', '.join(map(quote, _WRITTEN))}) FROM STDIN"
@@ -230,12 +239,12 @@ def _copy(connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: S
         cursor.execute(f"SELECT event_id, position FROM {table} WHERE event_id = ANY(%s)", [list(streams.values())])
         found: dict[UUID, int] = dict(cursor.fetchall())
         require_all_taken(len(found), len(streams))
-    return {stream: found[event_id] for stream, event_id in streams.items()}
+    return _Places({stream: found[event_id] for stream, event_id in streams.items()}, None)
 
 
 def _append_sqlite(
     connection: BaseDatabaseWrapper, rows: list[tuple[Any, ...]], state: StateWrite | None
-) -> Last | None:
+) -> _Places | None:
     adapt_time = connection.ops.adapt_datetimefield_value
     positions: list[int] = []
     with transaction.atomic(using=connection.alias, savepoint=False), connection.cursor() as cursor:
@@ -252,7 +261,7 @@ def _append_sqlite(
             # There is one writer and no gap: the order of the positions is the order of the rows.
             positions += sorted(row[0] for row in cursor.fetchall())
         require_all_taken(len(positions), len(rows))
-    return _last(rows, positions)
+    return _places(rows, positions)
 
 
 def _write_state(cursor: Any, state: StateWrite) -> bool:

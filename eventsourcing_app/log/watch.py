@@ -5,11 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 from uuid import UUID
 
-Watcher: TypeAlias = Callable[[Sequence[UUID]], None]
-"""Told, after each call of ``append``, the identities of what it wrote, in order."""
+
+class Written(NamedTuple):
+    """What one call of ``append`` wrote, in order; a rollback may still take it back."""
+
+    rows: Sequence[tuple[Any, ...]]
+    """The columns of each event but its position, as in ``log.recorded.COLUMNS``; JSON as text."""
+    positions: Sequence[int] | None
+    """``None`` where COPY has not told them."""
+
+    @property
+    def event_ids(self) -> list[UUID]:
+        """The identities of the events."""
+        return [row[0] for row in self.rows]
+
+
+Watcher: TypeAlias = Callable[[Written], None]
+"""Told, after each call of ``append``, what it wrote."""
 
 watchers: ContextVar[tuple[Watcher, ...]] = ContextVar("eventsourcing_app.watchers", default=())
 """Those of the running code: other threads have their own, async tasks inherit them."""

@@ -16,7 +16,7 @@ from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.events.declare import declaration_of
 from eventsourcing_app.log.read import read_by_id
 from eventsourcing_app.log.recorded import RecordedEvent
-from eventsourcing_app.log.watch import watching
+from eventsourcing_app.log.watch import Written, watching
 
 if TYPE_CHECKING:
     from unittest import TestCase, TestResult
@@ -75,8 +75,8 @@ class CapturedEvents(Sequence[RecordedEvent], Generic[E]):
         with watching(self._note):
             yield
 
-    def _note(self, event_ids: Sequence[UUID]) -> None:
-        self._noted.extend(event_ids)
+    def _note(self, written: Written) -> None:
+        self._noted.extend(written.event_ids)
 
     def _read(self) -> list[RecordedEvent]:
         if self._final is not None:
