@@ -29,7 +29,10 @@ router.register("event-types", EventTypeViewSet, basename="event-type")
 router.register("subscriptions", SubscriptionViewSet, basename="subscription")
 router.register("parked", ParkedEventViewSet, basename="parked")
 
-docs = SpectacularSwaggerSplitView.as_view(template_name="eventsourcing_app/api_docs.html")
+docs = SpectacularSwaggerSplitView.as_view(
+    template_name="eventsourcing_app/api_docs.html",
+    http_method_names=("get", "head"),  # to OPTIONS it has no answer but an error of its own
+)
 
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),

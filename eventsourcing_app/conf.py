@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.conf import settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
+
+    from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+    from django.db.models import QuerySet
+
+    Narrow = Callable[[QuerySet[Any], AbstractBaseUser | AnonymousUser], QuerySet[Any]]
+    """Returns those of some stored events that a user may see."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +105,9 @@ class Settings:
 
     READ_TIMEOUT_SECONDS: float | None = 10.0
     """How long a statement of a ``GET`` of the API may take on PostgreSQL; ``None`` sets no limit."""
+
+    VISIBLE_EVENTS: str | Narrow | None = None
+    """A callable ``(events, user)``, or its dotted path: which events are there for a user who may see the log."""
 
     API_PREFIXES: tuple[str, ...] = ("/api/",)
     """How the paths of APIs begin: there ``api.handlers`` answer every error as a problem, whoever asks."""

@@ -411,6 +411,8 @@ def test_a_field_that_cannot_be_stored_is_an_error(monkeypatch: pytest.MonkeyPat
         ("RETRY_SECONDS", (300.0, 1.0)),
         ("DENIED_METADATA", "iban"),
         ("MAX_EVENT_BYTES", 1.5),
+        ("VISIBLE_EVENTS", "nowhere.to_be_found"),
+        ("VISIBLE_EVENTS", True),
     ],
 )
 def test_a_setting_of_the_wrong_shape_is_an_error(key: str, value: object) -> None:

@@ -27,6 +27,7 @@ _WHO = (
     ("admin", "may do everything"),
     ("auditor", "sees and exports everything, changes nothing"),
     ("teller", "sees everything, works with accounts"),
+    ("operator", "steers subscriptions, sees nothing else"),
 )
 
 
@@ -52,6 +53,9 @@ def _ensure(name: str, may: str) -> Login:
 
 def _permissions(name: str) -> list[Permission]:
     ours = Permission.objects.filter(content_type__app_label__in=_APPS)
+    if name == "operator":
+        seen = ("view_subscription", "view_segment", "view_parkedevent")
+        return list(ours.filter(codename__in=(*seen, "operate_subscription")))
     wanted = ours.filter(codename__startswith="view_")
     if name == "auditor":
         wanted |= ours.filter(codename="export_storedevent")

@@ -13,7 +13,7 @@ from django.test import Client, RequestFactory
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver, reverse
 
 from demo_bank.models import Account, AuditEntry, DailyTotal
-from eventsourcing_app.models import StoredEvent, Subscription
+from eventsourcing_app.models import ParkedEvent, StoredEvent, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -99,9 +99,12 @@ def visit_api(token: str) -> Tour:
     account = str(Account.objects.filter(status=Account.Status.OPEN).earliest("number").pk)
     event = StoredEvent.objects.earliest("position")
     of_events = {"pk": str(event.pk), "id": str(event.pk), "position": str(event.pk), "event_id": str(event.event_id)}
+    parked = ParkedEvent.objects.values_list("pk", flat=True).first()
+    of_parked = {} if parked is None else {"pk": str(parked)}
     for name, parameters, callback in _endpoints(get_resolver()):
         of_accounts = dict.fromkeys(("pk", "id", "account_id", "account_pk"), account)
-        path = _reversed(name, parameters, of_accounts if "account" in name else of_events)
+        known = of_accounts if "account" in name else of_parked if name.startswith("parked") else of_events
+        path = _reversed(name, parameters, known)
         if path is None or not path.startswith(API):
             if path is None and "format" not in parameters and not name.startswith("admin:"):
                 tour.left_out.append(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.visibility import naming_narrowed
 from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions.definitions import stored
 from eventsourcing_app.subscriptions.records import ParkedEvent, Subscription
@@ -45,9 +46,9 @@ def visible_subscriptions(user: Viewer) -> QuerySet[Subscription]:
 
 
 def visible_parked(user: Viewer) -> QuerySet[ParkedEvent]:
-    """Return the parked events that the user may see, each with its segment: all of them, or none."""
+    """Return the parked events that the user may see, each with its segment: of those events that there are for it."""
     parked = ParkedEvent.objects.using(conf.DATABASE).select_related("segment")
-    return parked if may_view_parked(user) else parked.none()
+    return naming_narrowed(parked, user) if may_view_parked(user) else parked.none()
 
 
 def filtered_parked(parked: QuerySet[ParkedEvent], name: str, value: str) -> QuerySet[ParkedEvent]:

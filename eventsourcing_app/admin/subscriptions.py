@@ -13,6 +13,8 @@ from django.db.models import Max, Min, Sum
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.masking import may_view_payload
+from eventsourcing_app.access.subscriptions import quotes_payload
+from eventsourcing_app.access.visibility import naming_narrowed
 from eventsourcing_app.admin.presentation import NOTHING, masked, trace, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.conf import conf
@@ -79,7 +81,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     list_filter = ("kind", "status")
     inlines = (SegmentInline,)
     fields = readonly_fields = (
-        "name", "kind", "status", "status_reason", "rate", "segment_count", "started_after", "created",
+        "name", "kind", "status", "rate", "segment_count", "started_after", "created",
     )  # fmt: skip
 
     class Media:
@@ -125,6 +127,19 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
 
         return [*self.list_display, last_error]
 
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        shown = may_view_payload(request.user)
+
+        @admin.display(description=_("reason of the status"), empty_value="—")
+        def reason(subscription: Subscription) -> str | None:
+            hidden = subscription.status_reason and quotes_payload(subscription) and not shown
+            return masked() if hidden else subscription.status_reason or None
+
+        return [*self.fields, reason]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.get_fields(request, obj)
+
     @admin.display(description=_("created at"))
     def created(self, subscription: Subscription) -> str:
         """When it was first seen."""
@@ -147,6 +162,9 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         return lookup == "state__exact"
+
+    def get_queryset(self, request: HttpRequest) -> models.QuerySet[ParkedEvent]:
+        return naming_narrowed(super().get_queryset(request), request.user)
 
     @admin.display(description=_("subscription"), ordering="segment__subscription")
     def subscription(self, parked: ParkedEvent) -> str:

@@ -170,7 +170,7 @@ class BatchViewSet(ApiViewSet):
         key = key_of(request, required=self.idempotency_key_required)
         run = _Run(self._items(request, key))
         _current.set(run)
-        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(lambda _receipt: _told(run))
+        replying: Replying[FlowReceipt[list[Receipt]]] = Replying(lambda _receipt: _told(run), request.user)
         written: list[Written] = []
         try:
             with context(), refusals_answered(written), watching(written.append):

@@ -13,6 +13,7 @@ from rest_framework import status
 from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.response import Response
 
+from eventsourcing_app.access.visibility import narrowed
 from eventsourcing_app.api.asking import viewset_for
 from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.commands import serializer_for_flow
@@ -22,7 +23,7 @@ from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
 from eventsourcing_app.context import context
-from eventsourcing_app.log.records import StoredEvent
+from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 from eventsourcing_app.log.watch import Written, watching
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class FlowViewSet(ApiViewSet):
         self._require_visible(arguments)
         key = key_of(request, required=self.idempotency_key_required)
         written: list[Written] = []
-        replying: Replying[FlowReceipt[Any]] = Replying(partial(self._told, written))
+        replying: Replying[FlowReceipt[Any]] = Replying(partial(self._told, written), request.user)
         with context(), refusals_answered(written), watching(written.append):
             receipt = self._flow.run(key, (), arguments, keeping=replying.keeping)
         reply = replying.reply_to(receipt)
@@ -122,9 +123,11 @@ class FlowViewSet(ApiViewSet):
     def _told(self, written: Sequence[Written], receipt: FlowReceipt[Any]) -> Reply:
         # What a lost race took back is among what was written, but not in the log.
         event_ids = [event_id for each in written for event_id in each.event_ids]
-        events = StoredEvent.objects.using(conf.DATABASE).filter(event_id__in=event_ids).order_by("position")
+        log = StoredEventQuerySet(StoredEvent, using=conf.DATABASE)
+        events = log.filter(event_id__in=event_ids).order_by("position")
         count = events.count()
-        shown = StoredEventSerializer(events[:MAX_EVENTS], many=True, context=self.get_serializer_context())
+        visible = narrowed(events, self.request.user)[:MAX_EVENTS]
+        shown = StoredEventSerializer(visible, many=True, context=self.get_serializer_context())
         body = {
             "value": json.loads(self._flow.answers.text(receipt.value)),
             "events": shown.data,

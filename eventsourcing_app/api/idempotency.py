@@ -14,11 +14,15 @@ from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 
+from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
+from eventsourcing_app.access.visibility import narrowed_positions
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from rest_framework.request import Request
 
+    from eventsourcing_app.access.visibility import Viewer
     from eventsourcing_app.aggregates.once import Answers, Kept
 
 A = TypeVar("A")
@@ -55,12 +59,13 @@ class Replying(Generic[A]):
     """Tells what was done, and keeps the reply with it, so that a repetition is told the same.
 
     The reply is made inside the transaction of what was done, and stored in it: whoever sees the one sees the other.
+    Of events, a repetition is told no more than the user may see by then.
     """
 
     _answers: Answers[A]
 
-    def __init__(self, tell: Callable[[A], Reply]) -> None:
-        self._tell = tell
+    def __init__(self, tell: Callable[[A], Reply], user: Viewer) -> None:
+        self._tell, self._user = tell, user
         self._told: Reply | None = None
 
     def keeping(self, answers: Answers[A]) -> Answers[A]:
@@ -81,5 +86,19 @@ class Replying(Generic[A]):
     def load(self, kept: Kept) -> A:
         """See ``Answers``. A key that was used in Python has no reply beside its answer yet."""
         if kept.response_status is not None:
-            self._told = Reply(kept.response_status, json.loads(kept.response_body))
+            self._told = Reply(kept.response_status, as_seen_now(json.loads(kept.response_body), self._user))
         return self._answers.load(kept)
+
+
+def as_seen_now(body: Any, user: Viewer) -> Any:
+    """Return a stored body without what the user may no longer see of events. What was masked in it remains masked."""
+    parts = [body, *body.get("results", ())]  # a batch has the answer of each command
+    told = [event for part in parts for event in part.get("events", ())]
+    if not may_view_payload(user):
+        for event in told:
+            event |= {**dict.fromkeys(PAYLOAD), "masked": True}
+    visible = narrowed_positions(user, {event["position"] for event in told})
+    for part in parts:
+        if "events" in part:
+            part["events"] = [event for event in part["events"] if event["position"] in visible]
+    return body

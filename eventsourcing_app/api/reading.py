@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DataError
 from django.db.models import Q
+from django.http import Http404
 from django.utils.translation import gettext as _
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
 from eventsourcing_app.access.masking import may_view_payload, without_masked
-from eventsourcing_app.access.visibility import visible_trail
+from eventsourcing_app.access.visibility import is_whole, visible_trail
 from eventsourcing_app.api.answers import DiffSerializer, TrailEntrySerializer, past_serializer
 from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.changes import shown_changes
@@ -110,6 +111,7 @@ class StateViews(ReadViewSet):
         is_past = is_asked_for(request.query_params)
         if is_past:
             shown = past_state(shown, request.query_params)
+            self._require_whole(shown, shown.version)
         etag = etag_of(shown.version)
         if is_known(request, etag):
             return Response(status=status.HTTP_304_NOT_MODIFIED, headers={"ETag": etag})
@@ -126,7 +128,7 @@ class StateViews(ReadViewSet):
         trail = without_masked(visible_trail(request.user, aggregate), request.user)
         page = self.paginator.paginate_queryset(trail, request, view=self)
         shown: Any = StoredEventSerializer(page, many=True, context=self.get_serializer_context()).data
-        changes = self._changes(aggregate, page) if may_view_payload(request.user) else {}
+        changes = self._changes(aggregate, page) if self._shows_changes(aggregate, page) else {}
         entries = [{**entry, "changes": changes.get(entry["version"])} for entry in shown]
         answer: Response = self.paginator.get_paginated_response(entries)
         return answer
@@ -136,6 +138,7 @@ class StateViews(ReadViewSet):
         """What differs between two versions or moments, ``?since=`` (left out: before it existed) and ``?until=``."""
         aggregate = self.get_object()
         found = past_diff(aggregate, request.query_params)
+        self._require_whole(aggregate, found.until)
         changes = shown_changes(self.state_of(aggregate), found.changes)
         return Response({"since": found.since, "until": found.until, "is_final": found.is_final, "changes": changes})
 
@@ -206,6 +209,17 @@ class StateViews(ReadViewSet):
         actions: list[Any] = self.get_extra_actions()
         extra = [name for each in actions if each.detail for name in each.mapping.values()]
         return dict.fromkeys(["retrieve", *extra], to_state + key)
+
+    def _require_whole(self, aggregate: EventSourcedModel, version: int) -> None:
+        """Of a history that is not there for the user as a whole, there is no past state either."""
+        if not is_whole(self.request.user, aggregate.history().filter(version__lte=version)):
+            raise Http404
+
+    def _shows_changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> bool:
+        # What an event found before it, all the earlier ones have made.
+        latest = max((event.version or 0 for event in page), default=0)
+        user = self.request.user
+        return may_view_payload(user) and is_whole(user, aggregate.history().filter(version__lte=latest))
 
     def _changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> dict[int | None, dict[str, Any]]:
         """Return, by version, what each event of a page changed; nothing from the first on that nobody can read."""

@@ -17,6 +17,7 @@ from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
 from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.aggregates.manager import Runner
 from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
@@ -122,7 +123,7 @@ class CommandViews(StateViews):
         arguments = self.checked_arguments(command, request.data)
         key = key_of(request, required=self.idempotency_key_required)
         expected = Expected(request, required=self.if_match_required and not command.creates)
-        replying: Replying[Receipt] = Replying(partial(self.told, command))
+        replying: Replying[Receipt] = Replying(partial(self.told, command), request.user)
         receipt: Receipt | None = None
         try:
             # One transaction, so that state and events are those of this command, whoever comes next.
@@ -256,7 +257,9 @@ class CommandViews(StateViews):
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
         if receipt.pk is None:  # a creating command that found nothing to do
             return {"events": [], "state": None, "version": 0, "position": None}
-        written = self._events_of(receipt)
+        written = list(self._events_of(receipt))
+        visible = narrowed_positions(self.request.user, {event.position for event in written})
+        written = [event for event in written if event.position in visible]
         state = self._state_after(receipt)
         if receipt.count:
             state.position = receipt.position  # of the last event, which brought it there

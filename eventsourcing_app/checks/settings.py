@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.core import checks
 from django.db import connections
+from django.utils.module_loading import import_string
 
 from eventsourcing_app.conf import NAMES, conf
 
@@ -40,6 +41,13 @@ def _are_prefixes(value: object) -> bool:
     return isinstance(value, tuple | list) and all(isinstance(each, str) and each.startswith("/") for each in value)
 
 
+def _is_function_or_none(value: object) -> bool:
+    try:
+        return value is None or callable(import_string(value) if isinstance(value, str) else value)
+    except ImportError:
+        return False
+
+
 _DISPATCHERS = ("django_q", "sync", "none")
 _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "MAX_EVENT_BYTES": (_is_count, "a whole number above 0"),
@@ -68,6 +76,7 @@ _SHAPES: dict[str, tuple[Callable[[object], bool], str]] = {
     "STREAM_WAIT_SECONDS": (lambda value: _is_time(value) or value == 0, "a number above 0, or 0"),
     "REBUILD_AT_MIGRATE": (lambda value: isinstance(value, bool), "True or False"),
     "READ_TIMEOUT_SECONDS": (lambda value: value is None or _is_time(value), "a number above 0, or None"),
+    "VISIBLE_EVENTS": (_is_function_or_none, "a function of events and user, its dotted path, or None"),
     "API_PREFIXES": (_are_prefixes, "a list of beginnings of paths, each with a slash in front"),
 }
 _MIDDLEWARE = "eventsourcing_app.middleware.EventContextMiddleware"
