@@ -240,8 +240,9 @@ def _of_rest_framework(error: exceptions.APIException) -> _Answer:
     headers = {}
     if auth_header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
-    if isinstance(error, exceptions.Throttled):
-        headers["Retry-After"] = str(ceil(getattr(error, "wait", None) or 1))
+    wait = getattr(error, "wait", None)
+    if wait or isinstance(error, exceptions.Throttled):
+        headers["Retry-After"] = str(ceil(wait or 1))
     if isinstance(error, exceptions.ValidationError):
         detail = _("The request is not valid.")
         return _plain(error.status_code, "invalid", detail, {"errors": list(_errors(error.detail, ""))}, headers)
