@@ -37,6 +37,7 @@ docs = SpectacularSwaggerSplitView.as_view(
 urlpatterns: list[URLPattern | URLResolver] = [
     path("", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
+    path("login/", include("rest_framework.urls")),  # the link on pages of the API
     path("api/v1/events/stream/", StoredEventStream.as_view(), name="event-stream"),
     path("api/v1/health/", HealthView.as_view(), name="health"),
     path("api/v1/schema/", SpectacularAPIView.as_view(), name="schema"),

@@ -73,6 +73,7 @@ def test_a_server_whose_database_is_down_says_so_to_everybody_without_secrets(
                     body = answer.read().decode()
                 assert answer.code == 503
                 assert answer.headers["Cache-Control"] == "no-store"
+                assert answer.headers["Retry-After"] == "5"
                 assert answer.headers["Content-Type"] == "application/problem+json"
                 if method == "GET":
                     assert json.loads(body)["code"] == "database_unavailable"

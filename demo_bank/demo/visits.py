@@ -22,11 +22,8 @@ if TYPE_CHECKING:
     from django.db import models
 
 API = "/api/"
-BODIES: dict[str, dict[str, str]] = {
-    "deposit": {"amount": "1.00", "reference": "Demo"},
-    "withdraw": {"amount": "1.00", "reference": "Demo"},
-}
-"""What is sent to the endpoints of commands, by the last part of their address. In the end no money has moved."""
+QUERIES = {"event-stream": "?after_position=0"}
+"""What is asked of an endpoint, by its name: a stream would wait for what comes next."""
 _SHOWN = (Account, AuditEntry, DailyTotal, StoredEvent, Subscription)
 """What the admin must show."""
 
@@ -93,38 +90,67 @@ def _visit_model(client: Client, user: User, model: type[models.Model], tour: To
 
 
 def visit_api(token: str) -> Tour:
-    """Visit every endpoint of the API with this token: read what can be read, and run the commands of ``BODIES``."""
+    """Visit every endpoint of the API with this token: read what can be read, and send what ``_bodies`` has."""
     client = Client(raise_request_exception=False, SERVER_NAME=_host(), HTTP_AUTHORIZATION=f"Token {token}")
     tour = Tour(visits=[], left_out=[], missing=[])
-    account = str(Account.objects.filter(status=Account.Status.OPEN).earliest("number").pk)
-    event = StoredEvent.objects.earliest("position")
-    of_events = {"pk": str(event.pk), "id": str(event.pk), "position": str(event.pk), "event_id": str(event.event_id)}
-    parked = ParkedEvent.objects.values_list("pk", flat=True).first()
-    of_parked = {} if parked is None else {"pk": str(parked)}
+    account = Account.objects.filter(status=Account.Status.OPEN).earliest("number")
+    other = Account.objects.filter(status=Account.Status.OPEN, currency=account.currency).exclude(pk=account.pk)
+    bodies = _bodies(str(account.pk), str(other.earliest("number").pk))
+    known = _known(str(account.pk))
     for name, parameters, callback in _endpoints(get_resolver()):
-        of_accounts = dict.fromkeys(("pk", "id", "account_id", "account_pk"), account)
-        known = of_accounts if "account" in name else of_parked if name.startswith("parked") else of_events
-        path = _reversed(name, parameters, known)
+        kind = "event-type" if name.startswith("event-type") else name.partition("-")[0]
+        path = _reversed(name, parameters, known.get(kind, {"pk": "1"}))
         if path is None or not path.startswith(API):
             if path is None and "format" not in parameters and not name.startswith("admin:"):
                 tour.left_out.append(name)
             continue
-        _visit_endpoint(client, path, _methods(callback), tour)
+        _visit_endpoint(client, path + QUERIES.get(name, ""), _methods(callback), bodies, tour)
     seen = {visit.path for visit in tour.visits}
-    tour.missing.extend(path for path in _promised(account) if path not in seen)
+    tour.missing.extend(path for path in _promised(str(account.pk)) if path not in seen)
     return tour
 
 
+def _known(account: str) -> dict[str, dict[str, str]]:
+    """Keys of what there is, by the first word of the names of the endpoints."""
+    event = StoredEvent.objects.earliest("position")
+    parked = ParkedEvent.objects.first()
+    return {
+        "account": dict.fromkeys(("pk", "id", "account_id", "account_pk"), account),
+        "event": {"pk": str(event.pk), "position": str(event.pk), "event_id": str(event.event_id)},
+        "event-type": {"name": event.type},
+        "subscription": {"name": Subscription.objects.earliest("name").name} if Subscription.objects.exists() else {},
+        "parked": {} if parked is None else {"pk": str(parked.pk)},
+    }
+
+
+def _bodies(account: str, other: str) -> dict[str, list[dict[str, Any]]]:
+    """What is sent, one after the other, by the last part of the address. In the end no money has moved."""
+    one = {"amount": "1.00", "reference": "Demo"}
+    to_account = {"stream_type": Account.stream_type, "stream_key": account, "arguments": one}
+    return {
+        "deposit": [one],
+        "withdraw": [one],
+        "transfers": [{"source": account, "target": other, **one}, {"source": other, "target": account, **one}],
+        "batch": [{"commands": [{**to_account, "command": "deposit"}, {**to_account, "command": "withdraw"}]}],
+    }
+
+
 def _promised(account: str) -> Iterator[str]:
-    yield from (f"{API}v1/accounts/", f"{API}v1/events/", f"{API}v1/accounts/{account}/")
+    yield from (f"{API}v1/{name}/" for name in ("accounts", "transfers", "batch", "daily-totals", "events", "parked"))
+    yield from (f"{API}v1/{name}/" for name in ("event-types", "subscriptions", "health", "schema", "docs"))
+    yield f"{API}v1/events/stream/?after_position=0"
+    yield f"{API}v1/accounts/{account}/"
     yield from (f"{API}v1/accounts/{account}/{last}/" for last in ("events", "deposit", "withdraw"))
 
 
-def _visit_endpoint(client: Client, path: str, methods: set[str], tour: Tour) -> None:
-    body = BODIES.get(path.rstrip("/").rpartition("/")[2])
-    if body is not None and "post" in methods:
-        status = client.post(path, body, content_type="application/json").status_code
-        tour.visits.append(Visit(method="POST", path=path, status=status, ok=200 <= status < 300))
+def _visit_endpoint(
+    client: Client, path: str, methods: set[str], bodies: Mapping[str, list[dict[str, Any]]], tour: Tour
+) -> None:
+    to_send = bodies.get(path.rstrip("/").rpartition("/")[2], [])
+    if to_send and "post" in methods:
+        for body in to_send:
+            status = client.post(path, body, content_type="application/json").status_code
+            tour.visits.append(Visit(method="POST", path=path, status=status, ok=200 <= status < 300))
     elif "get" in methods:
         tour.visits.append(_get(client, path))
     else:

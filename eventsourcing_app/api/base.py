@@ -97,6 +97,8 @@ class ApiViewSet(_GenericViewSet):
     def _check_parameters(self, request: Request) -> None:
         known = set(self._parameters_of_pages())
         known |= set(self.parameters_of(self.action or ""))
+        if self._is_from_a_page():
+            known |= {*self.parameters_of("list"), *getattr(self.paginator, "parameters", ())}
         if self.settings.URL_FORMAT_OVERRIDE:
             known.add(self.settings.URL_FORMAT_OVERRIDE)
         for name, values in request.query_params.lists():
@@ -108,6 +110,11 @@ class ApiViewSet(_GenericViewSet):
             if any(len(value) > MAX_PARAMETER or not is_text(value) for value in values):
                 detail = _("It is text of up to %d characters, without NUL.") % MAX_PARAMETER
                 raise InvalidParameter(name, detail)
+
+    def _is_from_a_page(self) -> bool:
+        # The form on a browsable page is sent to the address of that page, with all that its list was asked for.
+        shown = getattr(self.request, "accepted_renderer", None)
+        return self.request.method == "POST" and not self.detail and getattr(shown, "format", "") == "api"
 
     def parameters_of(self, action: str) -> Collection[str]:
         """Return the query parameters that an action understands, besides those of pages."""

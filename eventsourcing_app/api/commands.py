@@ -89,7 +89,7 @@ class _Arguments:
         self, name: str, description: str, parameters: Iterable[Parameter], of: Command | Flow[..., Any]
     ) -> type[CommandSerializer]:
         fields = {
-            parameter.name: self._field(parameter, parameter.annotation, {"required": parameter.required})
+            parameter.name: self._field(parameter, parameter.annotation, _presence(parameter))
             for parameter in parameters
         }
         made: type[CommandSerializer] = type(name, (CommandSerializer,), {**fields, "__doc__": description})
@@ -139,6 +139,16 @@ class _Arguments:
             return None if self.model is None else self.model._meta.get_field(name)
         except FieldDoesNotExist:
             return None
+
+
+def _presence(parameter: Parameter) -> dict[str, Any]:
+    if parameter.required:
+        return {"required": True}
+    # What the form of a browsable page begins with: sent as it is, it means what leaving it out does.
+    default = parameter.default
+    if isinstance(default, Enum):
+        default = default.value
+    return {"required": False, "initial": str(default) if isinstance(default, Decimal) else default}
 
 
 _PLAIN: dict[Any, type[serializers.Field[Any, Any, Any, Any]]] = {

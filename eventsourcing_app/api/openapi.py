@@ -255,10 +255,10 @@ def _parameter(name: str, place: str, described: Described, *, repeatable: bool 
     parameter: dict[str, Any] = {"name": name, "in": place, "required": False, "schema": schema}
     if repeatable:
         parameter |= {"schema": {"type": "array", "items": schema}, "style": "form", "explode": True}
-    if described.description:
-        parameter["description"] = described.description
-    if described.example is not None:
-        parameter["example"] = [described.example] if repeatable else described.example
+    # Not as an `example`: Swagger UI would fill it in, and send it along with whatever is tried out.
+    such_as = None if described.example is None else f"For example `{described.example}`."
+    if description := " ".join(filter(None, (described.description, such_as))):
+        parameter["description"] = description
     return parameter
 
 

@@ -86,12 +86,14 @@ def test_the_bank_is_found_in_order_each_time_until_a_balance_is_changed_by_hand
     assert "GET /admin/eventsourcing_app/storedevent/ 200" in visits["admin pages"]
     deposit = re.compile(r"POST /api/v1/accounts/[-0-9a-f]+/deposit/ 20\d")
     assert any(map(deposit.fullmatch, visits["API endpoints"]))
+    for visit in ("POST /api/v1/batch/ 200", "GET /api/v1/health/ 200", "GET /api/v1/subscriptions/bank.audit/ 200"):
+        assert visit in visits["API endpoints"]
 
     second = checked(demo_env)
 
     assert second["ok"]
     assert not second["seeded"]["fresh"]
-    assert second["seeded"]["events"] == first["seeded"]["events"] + 2
+    assert second["seeded"]["events"] == first["seeded"]["events"] + 8
 
     with connection.cursor() as cursor:
         cursor.execute("UPDATE demo_bank_account SET balance = balance + 1 WHERE number = 'DEMO-0001'")
@@ -108,6 +110,8 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_no_process_behind(demo_env
     for number in (signal.SIGINT, signal.SIGTERM):
         demo, said = serving(demo_env)
         assert "password demo-admin" in said
+        assert len(re.findall(r"^ +token \w{40}$", said, re.MULTILINE)) == 3
+        assert "docs/api.md" in said
         token, address = re.search(r"Token (\w+)", said), re.search(r"http://\S+/accounts/", said)
         assert token is not None
         assert address is not None

@@ -103,13 +103,14 @@ class Command(BaseCommand):
     def _welcome(self, port: int, logins: dict[str, Login]) -> None:
         base = f"http://127.0.0.1:{port}"
         lines = ["", "The bank is open:", f"  admin     {base}/admin/", f"  API       {base}/api/v1/accounts/"]
-        lines += [f"  mails     {settings.SENT_MAIL}", "", "Logins:"]
-        lines += [f"  {name:<9} password {login.password:<13} {login.may}" for name, login in logins.items()]
-        token = logins["teller"].token
+        lines += [f"  docs      {base}/api/v1/docs/ (log in first), docs/api.md", f"  mails     {settings.SENT_MAIL}"]
+        lines += ["", "Logins:"]
+        for name, login in logins.items():
+            lines += [f"  {name:<9} password {login.password:<13} {login.may}", f"  {'':<9} token {login.token}"]
         lines += [
             "",
             "Try:",
-            f'  curl -H "Authorization: Token {token}" {base}/api/v1/accounts/',
+            f'  curl -H "Authorization: Token {logins["teller"].token}" {base}/api/v1/accounts/',
             "",
             "Ctrl-C ends it.",
             "",
