@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from django.conf import settings
 from django.core.signals import got_request_exception
@@ -13,12 +14,12 @@ from rest_framework.utils.mediatypes import media_type_matches
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.timeouts import bounded_read
-from eventsourcing_app.api.described import CORRELATION, Described, Operation
+from eventsourcing_app.api.described import CORRELATION, DescribedView, Operation
 from eventsourcing_app.api.parsers import JSONParser, check_declared
 from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Callable, Collection
 
     from rest_framework.request import Request
     from rest_framework.response import Response
@@ -32,17 +33,11 @@ MAX_PARAMETER: Final = 4096
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-class ApiViewSet(_GenericViewSet):
+class ApiViewSet(DescribedView, _GenericViewSet):
     """What all viewsets here share: strict JSON in, problems out, and no query parameter that is not understood."""
 
     parser_classes = (JSONParser,)
     lookup_value_regex = "[^/]+"
-    query_parameters: ClassVar[Collection[str]] = ()
-    """Query parameters of the lists, besides those of the pages."""
-    repeatable_parameters: ClassVar[Collection[str]] = ()
-    """Those of them that may come several times."""
-    parameter_descriptions: ClassVar[Mapping[str, Described]] = {}
-    """What the schema says of a query parameter; one that is not here is text."""
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler
@@ -102,17 +97,13 @@ class ApiViewSet(_GenericViewSet):
                 detail = _("It is text of up to %d characters, without NUL.") % MAX_PARAMETER
                 raise InvalidParameter(name, detail)
 
-    def parameters_of(self, action: str) -> Collection[str]:
-        """Return the query parameters that an action understands, besides those of pages."""
-        return self.query_parameters if action == "list" else ()
-
     def operation(self) -> Operation:
         """Return what the schema says of the current action."""
-        problems = {400, 401, 403, 406}
+        problems = {400, 401, 403, 406, 500}
         if self.detail:
             problems.add(404)
         if self.request.method == "POST":
-            problems |= {413, 415}
+            problems |= {411, 413, 415}
         if self.get_throttles():
             problems.add(429)
         return Operation(
@@ -126,10 +117,6 @@ class ApiViewSet(_GenericViewSet):
     def _has_serializer(self) -> bool:
         own = type(self).get_serializer_class is not viewsets.GenericViewSet.get_serializer_class
         return own or self.serializer_class is not None
-
-    def operation_name(self, action: str) -> str:
-        """Return the stable name of an action in the schema, its ``operationId``: ``account_deposit``."""
-        return f"{self.basename}_{action}"
 
     def _parameters_of_pages(self) -> Collection[str]:
         if self.request.method == "POST":
@@ -149,3 +136,8 @@ class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     @bounded_read()
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return super().retrieve(request, *args, **kwargs)
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        # Whatever is read here may take too long.
+        return replace(described, problems=described.problems | {503})

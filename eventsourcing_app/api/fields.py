@@ -121,6 +121,14 @@ class ShortListField(serializers.ListField):
         return super().to_internal_value(data)
 
 
+class WordField(serializers.CharField):
+    """One of some words that never change; read only."""
+
+    def __init__(self, words: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+        self.words = tuple(words)
+
+
 class OneOfField(serializers.Field[Any, Any, Any, Any]):
     """One of some plain values; becomes what they stand for (a member of an enumeration, or itself)."""
 
