@@ -46,23 +46,30 @@ class BatchTooLarge(APIException):
     default_code = "batch_too_large"
 
 
+class AsSentField(serializers.Field[Any, Any, Any, Any]):
+    """What was sent, to be read by whoever knows what it is: ``JSONField`` would refuse a number with a fraction."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
 class CallSerializer(StrictSerializer):
     """One command of a batch."""
 
     stream_type = ExactCharField(help_text="The kind of aggregate.")
     stream_key = ExactCharField(required=False, help_text="Which one; left out for a command that creates one.")
     command = ExactCharField(help_text="The name of the command.")
-    arguments = serializers.JSONField(required=False, help_text="Its arguments, as an object.")
+    arguments = AsSentField(required=False, help_text="Its arguments, as an object.")
     version = ExactIntegerField(required=False, help_text="The version that the client has seen, as If-Match.")
 
 
 class BatchSerializer(StrictSerializer):
     """A batch of commands."""
 
-    commands = serializers.ListField(child=serializers.JSONField(), allow_empty=False)
+    commands = serializers.ListField(child=AsSentField(), allow_empty=False)
 
 
-class CallsField(serializers.JSONField):
+class CallsField(AsSentField):
     """Commands of these viewsets, each with its own arguments; they are checked one by one."""
 
     def __init__(self, *, viewsets: Sequence[type[EventSourcedViewSet]], **kwargs: Any) -> None:

@@ -101,8 +101,8 @@ REQUEST_HEADERS: Final[Mapping[str, Described]] = {
     "If-None-Match": Described(description="The ETag of what you have: 304 if that is still it.", example='"3"'),
     "Last-Event-ID": Described(
         description="The position that you have come to: the stream goes on after it. Wins over `after_position`.",
-        schema={"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION},
-        example=0,
+        schema={"type": "string", "pattern": "^[0-9]*$"},
+        example="0",
     ),
 }
 ANSWER_HEADERS: Final[Mapping[str, Described]] = {

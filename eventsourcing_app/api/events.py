@@ -130,7 +130,8 @@ class StoredEventViewSet(ReadViewSet):
         return {**super().get_serializer_context(), "visible": visible_events(self.request.user)}
 
     def get_renderers(self) -> Any:
-        exports = [renderer() for renderer in EXPORTS] if self.action == "list" else []
+        # With a method that there is not, no form of the answer is at fault.
+        exports = [renderer() for renderer in EXPORTS] if self.action in ("list", None) else []
         return [*super().get_renderers(), *exports]
 
     def _parameters_of_pages(self) -> Collection[str]:

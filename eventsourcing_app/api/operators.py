@@ -12,7 +12,14 @@ from rest_framework import serializers
 
 from eventsourcing_app.access.subscriptions import quotes_payload
 from eventsourcing_app.api.commands import StrictSerializer
-from eventsourcing_app.api.fields import LARGEST_INTEGER, ExactCharField, ExactIntegerField, UTCField, WordField
+from eventsourcing_app.api.fields import (
+    LARGEST_INTEGER,
+    ExactCharField,
+    ExactIntegerField,
+    UTCField,
+    WordField,
+    whole_number,
+)
 from eventsourcing_app.subscriptions.rates import Rate
 from eventsourcing_app.subscriptions.records import ParkedEvent, Subscription
 
@@ -65,9 +72,12 @@ class StartField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {"invalid": "It must be 'beginning', 'now' or the position of an event."}
 
     def to_internal_value(self, data: Any) -> Any:
-        if data not in ("beginning", "now") and (type(data) is not int or not 0 <= data <= LARGEST_INTEGER):
+        if data in ("beginning", "now"):
+            return data
+        position = whole_number(data)
+        if position is None or not 0 <= position <= LARGEST_INTEGER:
             self.fail("invalid")
-        return data
+        return position
 
     def to_representation(self, value: Any) -> Any:
         return value
