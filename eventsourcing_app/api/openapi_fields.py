@@ -92,7 +92,7 @@ class ReasonExtension(OpenApiSerializerFieldExtension):
     target_class = "eventsourcing_app.api.operators.ReasonField"
 
     def map_serializer_field(self, auto_schema: Any, direction: Any) -> _Schema:
-        return {"type": "string", "minLength": 1, "pattern": r"\S"}
+        return {"type": "string", "minLength": 1, "pattern": r"[^\s\u001c-\u001f\u0085]"}
 
 
 class RateExtension(OpenApiSerializerFieldExtension):

@@ -21,7 +21,7 @@ from eventsourcing_app.access.events import FILTERS, LARGEST_POSITION, position_
 from eventsourcing_app.access.masking import without_masked
 from eventsourcing_app.access.visibility import visible_events
 from eventsourcing_app.api.base import ApiViewSet
-from eventsourcing_app.api.described import Described
+from eventsourcing_app.api.described import Described, JSONSchema
 from eventsourcing_app.api.events import StoredEventViewSet, filtered_by_request
 from eventsourcing_app.api.permissions import StoredEventPermission
 from eventsourcing_app.api.problems import InvalidParameter
@@ -46,7 +46,17 @@ if TYPE_CHECKING:
 
 AFTER = "after_position"
 LAST_EVENT_ID = "Last-Event-ID"
-EXAMPLE = 'retry: 1000\n: reached\nid: 1041\n\nid: 1042\ndata: {"position":1042,"type":"bank.money_deposited"}\n\n'
+MESSAGE: JSONSchema = {
+    "type": "object",
+    "description": "A message of the stream.",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "The position of the event."},
+        "data": {"type": "string", "description": "The event in JSON, as the list shows it."},
+    },
+    "example": {"id": "1042", "data": '{"position":1042,"type":"bank.money_deposited"}'},
+}
+"""What the schema says of each message: OpenAPI before 3.2 has no other place for it."""
 
 
 class InvalidLastEventID(APIException):
@@ -131,7 +141,7 @@ class StoredEventStream(ApiViewSet):
         return replace(
             described,
             answer=None,
-            media={MEDIA_TYPE: {"type": "string", "example": EXAMPLE}},
+            media={MEDIA_TYPE: MESSAGE},
             summary="Follow the log",
             problems=described.problems | {404, 429, 503},  # 404: a form of the answer that there is not
             headers=(*described.headers, LAST_EVENT_ID),
@@ -144,6 +154,8 @@ class StoredEventStream(ApiViewSet):
         refused: Callable[..., APIException] = InvalidLastEventID if header else _of_parameter
         if not header and parameter is None:
             return settled_position()
+        if parameter is not None and position_from(parameter) is None:  # refused even where the header wins
+            raise _of_parameter(_("It is no position."))
         position = position_from(header or parameter or "")
         if position is None:
             raise refused(_("It is no position."))
