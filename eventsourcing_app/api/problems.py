@@ -240,7 +240,8 @@ def _of_rest_framework(error: exceptions.APIException) -> _Answer:
     headers = {}
     if auth_header := getattr(error, "auth_header", None):
         headers["WWW-Authenticate"] = auth_header
-    if isinstance(error, exceptions.Throttled):
+    # Of DRF's own errors only Throttled has it, and may not know how long; ours say it themselves.
+    if isinstance(error, exceptions.Throttled) or hasattr(error, "wait"):
         headers["Retry-After"] = str(ceil(getattr(error, "wait", None) or 1))
     if isinstance(error, exceptions.ValidationError):
         detail = _("The request is not valid.")
