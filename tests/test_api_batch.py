@@ -192,3 +192,18 @@ def test_the_same_key_runs_the_batch_once_and_gets_the_same_answer(root: APIClie
     assert balance(ada) == 53
     other = {"commands": body["commands"][:1]}
     problem_of(root.post(ADDRESS, other, headers={"Idempotency-Key": "b1"}), 422, "idempotency_key_reused")
+
+
+def test_numbers_with_a_fraction_are_read_as_in_a_command_by_itself(root: APIClient) -> None:
+    wallet = opened()
+    body = {"commands": [call(wallet, "add", amount=1.5)]}
+    answer = root.post(ADDRESS, body, format="json")
+    assert answer.status_code == 200, answer.content
+    assert balance(wallet) == Decimal("51.5")
+
+
+def test_a_version_is_a_number_without_a_fraction_however_it_is_written(root: APIClient) -> None:
+    wallet = opened()
+    for version, status in ((2.5, 400), (2.0, 200)):
+        sent = {**call(wallet, "add", amount="1"), "version": version}
+        assert root.post(ADDRESS, {"commands": [sent]}, format="json").status_code == status

@@ -56,7 +56,7 @@ def test_a_command_is_run_from_the_pages_of_the_schema(page: Page, faults: list[
     opening = page.locator("#operations-accounts-account_open")
     expect(opening).to_contain_text("Open")
     if directory := os.environ.get("SCREENSHOTS"):
-        page.screenshot(path=Path(directory) / "api_docs.png")
+        page.screenshot(path=Path(directory) / "api_docs.png", full_page=True)
     opening.locator(".opblock-summary").click()
     opening.get_by_role("button", name="Try it out").click()
     opening.get_by_role("button", name="Execute").click()

@@ -26,7 +26,7 @@ from rest_framework.routers import DefaultRouter
 from demo_bank.models import Account
 from eventsourcing_app.api import EventSourcedViewSet, StoredEventViewSet
 from eventsourcing_app.api.base import ApiViewSet
-from eventsourcing_app.api.described import Operation
+from eventsourcing_app.api.described import PROBLEMS, Operation
 from eventsourcing_app.api.fields import AmountField
 from tests.api_client import PROBLEM, client_of, problem_of, user_with
 from tests.conftest import ROOT
@@ -42,9 +42,12 @@ PREFIX = "/api/v1/"
 METHODS = ("get", "post", "put", "patch", "delete")
 # What shows the schema is not part of it, nor is the list of addresses that the router makes.
 NOT_DESCRIBED = {PREFIX, f"{PREFIX}schema/", f"{PREFIX}docs/"}
+# Views that answer by method.
+WITHOUT_ACTIONS = {f"{PREFIX}health/"}
 EVERYTHING = (
-    *("demo_bank.view_account", "demo_bank.add_account", "demo_bank.change_account"),
-    "eventsourcing_app.view_storedevent",
+    *("demo_bank.view_account", "demo_bank.add_account", "demo_bank.change_account", "demo_bank.view_dailytotal"),
+    *("eventsourcing_app.view_storedevent", "eventsourcing_app.view_payload", "eventsourcing_app.view_subscription"),
+    *("eventsourcing_app.view_parkedevent", "eventsourcing_app.operate_subscription"),
 )
 
 
@@ -129,7 +132,8 @@ def routes(patterns: list[Any], before: str = "/") -> Iterator[tuple[str, URLPat
 
 
 @pytest.fixture
-def client(db: None) -> APIClient:
+def client(db: None, settings: Any) -> APIClient:
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "STREAM_WAIT_SECONDS": 0}
     return client_of(user_with(*EVERYTHING))
 
 
@@ -140,8 +144,13 @@ def account(db: None) -> str:
     return str(pk)
 
 
+KEYS = {"event-types": "demo_bank.money_deposited", "subscriptions": "bank.daily_totals"}
+
+
 def address_of(address: str, account: str) -> str:
-    return address.replace("{id}", account).replace("{position}", "1")
+    key = account if address.startswith(f"{PREFIX}accounts/") else "1"
+    name = KEYS.get(address.removeprefix(PREFIX).partition("/")[0], "")
+    return address.replace("{id}", key).replace("{position}", "1").replace("{name}", name)
 
 
 # Everything, and nothing else
@@ -151,12 +160,12 @@ def test_every_route_is_in_the_schema_with_every_method(schema: dict[str, Any]) 
     described = {(operation["operationId"]) for _address, _method, operation in operations(schema)}
     missing = []
     for route, pattern in routes(get_resolver().url_patterns):
-        actions = getattr(pattern.callback, "actions", None)
+        actions = getattr(pattern.callback, "actions", {"get": "get"} if plain(route) in WITHOUT_ACTIONS else None)
         if not route.startswith(PREFIX) or plain(route) in NOT_DESCRIBED:
             continue
         assert actions is not None, f"{route} is no viewset's: say here how its methods are known"
         for action in actions.values():
-            view = pattern.callback.cls(**pattern.callback.initkwargs)  # type: ignore[attr-defined]
+            view: Any = pattern.callback.cls(**pattern.callback.initkwargs)  # type: ignore[attr-defined]
             if view.operation_name(action).replace("-", "_") not in described:
                 missing.append((route, action))
     assert described
@@ -180,6 +189,7 @@ def test_every_parameter_is_described_that_is_understood_and_no_other(
     schema: dict[str, Any], client: APIClient, account: str
 ) -> None:
     every = {name for _address, _method, operation in operations(schema) for name in queries_of(operation)}
+    every -= {"format"}  # is DRF's: every view understands it, and it is described where there are several forms
     assert {"after", "limit", "version", "since", "type"} <= every
     for address, method, operation in operations(schema):
         for name in every:
@@ -231,10 +241,12 @@ def test_a_command_says_every_status_and_header(schema: dict[str, Any]) -> None:
         "404",
         "406",
         "409",
+        "411",
         "412",
         "413",
         "415",
         "422",
+        "500",
         "503",
     ]
     headers = {each["name"] for each in deposit["parameters"] if each["in"] == "header"}
@@ -255,6 +267,57 @@ def test_every_problem_has_examples_of_its_codes(schema: dict[str, Any]) -> None
         for code, example in response.get("content", {}).get(PROBLEM, {}).get("examples", {}).items():
             assert example["value"]["code"] == code, name
             assert set(schema["components"]["schemas"]["Problem"]["required"]) <= set(example["value"])
+
+
+def test_every_code_that_the_reference_lists_is_in_the_schema_and_no_other() -> None:
+    text = (ROOT / "docs" / "reference" / "http.md").read_text()
+    table = text.partition("\n## Problems\n")[2].partition("\n### ")[0]
+    listed = set()
+    for what, statuses, codes in re.findall(r"^\| (.+) \| ([0-9; ]+) \| (.+) \|$", table, re.MULTILINE):
+        found = re.findall(r"(?:^|; )(?:that of the refusal; )?`([a-z_]+)`", codes)
+        numbers = [int(each) for each in statuses.split("; ")]
+        assert len(numbers) in (1, len(found)), what
+        listed |= set(zip(numbers if len(numbers) > 1 else numbers * len(found), found, strict=True))
+    assert listed == {(status, code) for status, codes in PROBLEMS.items() for code in codes}
+
+
+def test_the_answer_of_a_flow_is_described_by_what_it_returns(schema: dict[str, Any]) -> None:
+    answers = operation_of(schema, "transfer_create")["responses"]
+    assert {"201", "404", "409", "411", "422", "503"} <= set(answers)
+    assert "Idempotency-Replayed" in answers["201"]["headers"]
+    assert schema["components"]["schemas"]["BankTransferOutcome"]["properties"]["value"]["format"] == "uuid"
+
+
+def test_each_command_of_a_batch_is_described_with_its_own_arguments(schema: dict[str, Any]) -> None:
+    commands = schema["components"]["schemas"]["AccountBatch"]["properties"]["commands"]
+    assert (commands["minItems"], commands["maxItems"]) == (1, 100)
+    by_name = {each["properties"]["command"]["enum"][0]: each for each in commands["items"]["anyOf"]}
+    assert set(by_name) == {"open", "deposit", "withdraw", "freeze", "unfreeze", "close"}
+    assert by_name["deposit"]["properties"]["arguments"]["$ref"].endswith("/AccountDeposit")
+    assert "stream_key" in by_name["deposit"]["required"]
+    assert "stream_key" not in by_name["open"]["properties"]
+
+
+def test_exports_and_the_stream_are_described_by_their_media_types(schema: dict[str, Any]) -> None:
+    listed = operation_of(schema, "event_list")["responses"]["200"]
+    assert set(listed["content"]) == {"application/json", "application/x-ndjson", "text/csv"}
+    assert {"Content-Disposition", "Log-Position"} <= set(listed["headers"])
+    stream = operation_of(schema, "event_stream")
+    assert set(stream["responses"]["200"]["content"]) == {"text/event-stream"}
+    assert "Last-Event-ID" in {each["name"] for each in stream["parameters"]}
+
+
+def test_health_says_503_with_its_reasons_or_as_a_problem(schema: dict[str, Any]) -> None:
+    assert set(operation_of(schema, "health")["responses"]["503"]["content"]) == {"application/json", PROBLEM}
+
+
+def test_the_filters_of_a_list_have_types(schema: dict[str, Any]) -> None:
+    by_name = {each["name"]: each["schema"] for each in operation_of(schema, "account_list")["parameters"]}
+    assert by_name["status"]["enum"] == ["open", "frozen", "closed"]
+    assert re.search(by_name["order"]["pattern"], "-balance,number")
+    assert not re.search(by_name["order"]["pattern"], "owner")
+    log = {each["name"]: each["schema"] for each in operation_of(schema, "event_list")["parameters"]}
+    assert (log["since"]["format"], log["order"]["enum"]) == ("date-time", ["position", "-position"])
 
 
 def test_the_answer_of_a_command_leads_to_what_can_be_asked_next(schema: dict[str, Any], client: APIClient) -> None:
@@ -291,7 +354,8 @@ def test_pages_trails_and_differences_are_described(schema: dict[str, Any]) -> N
 def test_who_asks_may_do_so_by_token_or_session(schema: dict[str, Any]) -> None:
     assert set(schema["components"]["securitySchemes"]) == {"cookieAuth", "tokenAuth"}
     for _address, _method, operation in operations(schema):
-        assert operation["security"] == [{"tokenAuth": []}, {"cookieAuth": []}]
+        anybody: list[dict[str, list[str]]] = [{}] if operation["operationId"] == "health" else []
+        assert operation["security"] == [{"tokenAuth": []}, {"cookieAuth": []}, *anybody]
 
 
 # Other models than the demo's

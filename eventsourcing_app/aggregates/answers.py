@@ -37,7 +37,7 @@ class Answer(Generic[R]):
     def __init__(self, subject: str, function: Callable[..., Any]) -> None:
         """Compile the annotation; ``ImproperlyConfigured`` if what it names cannot be stored."""
         self._subject = subject
-        annotation = _annotation(function)
+        self.annotation = annotation = _annotation(function)
         compiler = _Compiler()
         try:
             self._kind = compiler.kind(annotation)

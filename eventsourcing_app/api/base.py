@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from django.conf import settings
@@ -14,12 +15,12 @@ from rest_framework.utils.mediatypes import media_type_matches
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.timeouts import bounded_read
-from eventsourcing_app.api.described import CORRELATION, Described, Operation
+from eventsourcing_app.api.described import CORRELATION, DescribedView, Operation
 from eventsourcing_app.api.parsers import JSONParser, check_declared
 from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from rest_framework.request import Request
     from rest_framework.response import Response
@@ -33,17 +34,11 @@ MAX_PARAMETER: Final = 4096
 _WITH_BODY = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
-class ApiViewSet(_GenericViewSet):
+class ApiViewSet(DescribedView, _GenericViewSet):
     """What all viewsets here share: strict JSON in, problems out, and no query parameter that is not understood."""
 
     parser_classes = (JSONParser,)
     lookup_value_regex = "[^/]+"
-    query_parameters: ClassVar[Collection[str]] = ()
-    """Query parameters of the lists, besides those of the pages."""
-    repeatable_parameters: ClassVar[Collection[str]] = ()
-    """Those of them that may come several times."""
-    parameter_descriptions: ClassVar[Mapping[str, Described]] = {}
-    """What the schema says of a query parameter; one that is not here is text."""
     reads_are_bounded: ClassVar[bool] = True
     """Whether statements of ``GET`` are bounded by ``READ_TIMEOUT_SECONDS``."""
 
@@ -116,17 +111,13 @@ class ApiViewSet(_GenericViewSet):
         shown = getattr(self.request, "accepted_renderer", None)
         return self.request.method == "POST" and not self.detail and getattr(shown, "format", "") == "api"
 
-    def parameters_of(self, action: str) -> Collection[str]:
-        """Return the query parameters that an action understands, besides those of pages."""
-        return self.query_parameters if action == "list" else ()
-
     def operation(self) -> Operation:
         """Return what the schema says of the current action."""
-        problems = {400, 401, 403, 406}
+        problems = {400, 401, 403, 406, 500}
         if self.detail:
             problems.add(404)
         if self.request.method == "POST":
-            problems |= {413, 415}
+            problems |= {411, 413, 415}
         if self.get_throttles():
             problems.add(429)
         return Operation(
@@ -140,10 +131,6 @@ class ApiViewSet(_GenericViewSet):
     def _has_serializer(self) -> bool:
         own = type(self).get_serializer_class is not viewsets.GenericViewSet.get_serializer_class
         return own or self.serializer_class is not None
-
-    def operation_name(self, action: str) -> str:
-        """Return the stable name of an action in the schema, its ``operationId``: ``account_deposit``."""
-        return f"{self.basename}_{action}"
 
     def _parameters_of_pages(self) -> Collection[str]:
         if self.request.method == "POST":
@@ -162,3 +149,8 @@ class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     """A list and its members, read-only: what a read model needs."""
 
     http_method_names: Sequence[str] = ("get", "head", "options")
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        # Whatever is read here may take too long.
+        return replace(described, problems=described.problems | {503})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
@@ -16,12 +16,13 @@ from rest_framework.response import Response
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.aggregates.flow import flow
 from eventsourcing_app.aggregates.receipts import FlowReceipt, Receipt
+from eventsourcing_app.api.answers import results_serializer
 from eventsourcing_app.api.asking import viewset_for
 from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.commands import StrictSerializer
 from eventsourcing_app.api.conditional import PreconditionFailed
 from eventsourcing_app.api.fields import ExactCharField, ExactIntegerField
-from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
+from eventsourcing_app.api.idempotency import HEADER, REPLAYED, Reply, Replying, key_of
 from eventsourcing_app.api.problems import DoneWithError
 from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.context import context
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.declare import Command
     from eventsourcing_app.aggregates.manager import EventSourcedManager
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.described import Operation
 
 
 class BatchTooLarge(APIException):
@@ -45,20 +47,35 @@ class BatchTooLarge(APIException):
     default_code = "batch_too_large"
 
 
+class AsSentField(serializers.Field[Any, Any, Any, Any]):
+    """What was sent, to be read by whoever knows what it is: ``JSONField`` would refuse a number with a fraction."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+
 class CallSerializer(StrictSerializer):
     """One command of a batch."""
 
     stream_type = ExactCharField(help_text="The kind of aggregate.")
     stream_key = ExactCharField(required=False, help_text="Which one; left out for a command that creates one.")
     command = ExactCharField(help_text="The name of the command.")
-    arguments = serializers.JSONField(required=False, help_text="Its arguments, as an object.")
+    arguments = AsSentField(required=False, help_text="Its arguments, as an object.")
     version = ExactIntegerField(required=False, help_text="The version that the client has seen, as If-Match.")
 
 
 class BatchSerializer(StrictSerializer):
     """A batch of commands."""
 
-    commands = serializers.ListField(child=serializers.JSONField(), allow_empty=False)
+    commands = serializers.ListField(child=AsSentField(), allow_empty=False)
+
+
+class CallsField(AsSentField):
+    """Commands of these viewsets, each with its own arguments; they are checked one by one."""
+
+    def __init__(self, *, viewsets: Sequence[type[EventSourcedViewSet]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.viewsets = viewsets
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +199,28 @@ class BatchViewSet(ApiViewSet):
             raise
         reply = replying.reply_to(receipt)
         return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        states = tuple(viewset().get_state_serializer_class() for viewset in self.viewsets)
+        return replace(
+            described,
+            answer=results_serializer(states),
+            summary="Run several commands",
+            body=self._described_body(),
+            problems=described.problems | {404, 409, 412, 422, 503},
+            headers=(*described.headers, HEADER),
+            answer_headers=(*described.answer_headers, *REPLAYED),
+        )
+
+    def _described_body(self) -> type[serializers.Serializer[Any]]:
+        names = "".join(viewset.model.__name__ for viewset in self.viewsets)
+        commands = serializers.ListField(
+            child=CallsField(viewsets=self.viewsets), min_length=1, max_length=self.largest
+        )
+        return type(
+            f"{names}BatchSerializer", (StrictSerializer,), {"__doc__": BatchSerializer.__doc__, "commands": commands}
+        )
 
     def handle_exception(self, exc: Exception) -> Response:
         response = super().handle_exception(exc)

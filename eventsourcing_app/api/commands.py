@@ -64,17 +64,18 @@ class CommandSerializer(StrictSerializer):
 def serializer_for(model: type[models.Model], command: Command) -> type[CommandSerializer]:
     """Make the serializer of a command's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
     arguments = _Arguments(f"{model.__name__}.{command.name}", model)
-    name = f"{model.__name__}{_titled(command.name)}Serializer"
+    name = f"{model.__name__}{titled(command.name)}Serializer"
     return arguments.serializer(name, command.description, command.parameters, of=command)
 
 
 def serializer_for_flow(flow: Flow[..., Any], parameters: Iterable[Parameter]) -> type[CommandSerializer]:
     """Make the serializer of some of a flow's arguments. Raises ``ImproperlyConfigured`` for a type it cannot read."""
     description = (flow.__doc__ or "").partition("\n\n")[0]
-    return _Arguments(flow.name, None).serializer(f"{_titled(flow.name)}Serializer", description, parameters, of=flow)
+    return _Arguments(flow.name, None).serializer(f"{titled(flow.name)}Serializer", description, parameters, of=flow)
 
 
-def _titled(name: str) -> str:
+def titled(name: str) -> str:
+    """Return a name as those of classes are written."""
     return "".join(character for character in name.title() if character.isalnum())
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,8 @@ from eventsourcing_app.api.permissions import StoredEventPermission
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
+    from eventsourcing_app.api.described import Operation
+
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -32,7 +34,15 @@ class EventTypeSerializer(serializers.Serializer[Any]):
     description = serializers.CharField(read_only=True)
     ends = serializers.BooleanField(read_only=True)
     stream_types = serializers.ListField(child=serializers.CharField(), read_only=True)
-    schema = serializers.JSONField(read_only=True, allow_null=True)
+    schema = serializers.DictField(read_only=True, allow_null=True)
+
+
+class EventTypesSerializer(serializers.Serializer[Any]):
+    """All declared types of events, in one page."""
+
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = EventTypeSerializer(many=True)
 
 
 class EventTypeViewSet(ApiViewSet):
@@ -59,6 +69,24 @@ class EventTypeViewSet(ApiViewSet):
         if found is None:
             raise Http404
         return _unless_known(request, dict(self.get_serializer(asdict(found)).data))
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        described = replace(
+            described,
+            problems=described.problems | {304},
+            headers=(*described.headers, "If-None-Match"),
+            answer_headers=(*described.answer_headers, "ETag"),
+        )
+        if self.action == "retrieve":
+            return replace(described, summary="Show a type of events")
+        return replace(
+            described,
+            answer=EventTypesSerializer,
+            is_paged=False,
+            summary="List the types of events",
+            links={"retrieve": "$response.body#/results/0/name"},
+        )
 
 
 def _unless_known(request: Request, content: dict[str, Any]) -> Response:

@@ -21,9 +21,9 @@ from eventsourcing_app.access.visibility import may_export_events, visible_event
 from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.conditional import is_known
 from eventsourcing_app.api.described import Described, Operation
-from eventsourcing_app.api.exports import EXPORTS, file_of, form_of, in_json, is_export
+from eventsourcing_app.api.exports import EXPORTS, POSITION_HEADER, file_of, form_of, in_json, is_export
 from eventsourcing_app.api.pagination import PositionPagination
-from eventsourcing_app.api.past import moment_of
+from eventsourcing_app.api.past import MOMENT, moment_of
 from eventsourcing_app.api.permissions import StoredEventPermission
 from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.api.serializers import EventPageSerializer, StoredEventSerializer
@@ -75,6 +75,11 @@ class StoredEventViewSet(ReadViewSet):
         "stream_key": Described(description="Key of the aggregate, or of what was published."),
         "actor": Described(description="Who did it.", example="user:1"),
         "correlation_id": Described(description="What the request was stored with."),
+        "causation_id": Described(
+            description="The event that caused them.", schema={"type": "string", "format": "uuid"}
+        ),
+        "since": Described(description="Recorded at or after this moment.", schema=MOMENT),
+        "until": Described(description="Recorded before this moment.", schema=MOMENT),
     }
 
     def get_queryset(self) -> StoredEventQuerySet:
@@ -123,7 +128,8 @@ class StoredEventViewSet(ReadViewSet):
         return {**super().get_serializer_context(), "visible": self.get_queryset()}
 
     def get_renderers(self) -> Any:
-        exports = [renderer() for renderer in EXPORTS] if self.action == "list" else []
+        # With a method that there is not, no form of the answer is at fault.
+        exports = [renderer() for renderer in EXPORTS] if self.action in ("list", None) else []
         return [*super().get_renderers(), *exports]
 
     def _parameters_of_pages(self) -> Collection[str]:
@@ -138,8 +144,20 @@ class StoredEventViewSet(ReadViewSet):
 
     def operation(self) -> Operation:
         described = super().operation()
-        key = "$response.body#/results/0/position"
-        return replace(described, links={"retrieve": key}) if self.action == "list" else described
+        if self.action == "retrieve":
+            return replace(
+                described,
+                problems=described.problems | {304},
+                headers=(*described.headers, "If-None-Match"),
+                answer_headers=(*described.answer_headers, "ETag", "Cache-Control"),
+            )
+        return replace(
+            described,
+            media={each.media_type: {"type": "string"} for each in EXPORTS},
+            problems=described.problems | {404},  # a form of the answer that there is not
+            answer_headers=(*described.answer_headers, "Cache-Control", "Content-Disposition", POSITION_HEADER),
+            links={"retrieve": "$response.body#/results/0/position"},
+        )
 
     def get_object(self) -> Any:
         position = position_from(str(self.kwargs["position"]))

@@ -61,9 +61,19 @@ class ExactIntegerField(serializers.IntegerField):
         super().__init__(min_value=-LARGEST_INTEGER, max_value=LARGEST_INTEGER, **kwargs)
 
     def to_internal_value(self, data: Any) -> int:
-        if isinstance(data, bool) or not isinstance(data, int):
+        number = whole_number(data)
+        if number is None:
             self.fail("invalid")
-        return data
+        return number
+
+
+def whole_number(data: object) -> int | None:
+    """Read a JSON number without a fraction, which to JSON ``4.0`` is as well; ``None`` for anything else."""
+    if isinstance(data, bool) or not isinstance(data, int | Decimal):
+        return None
+    if isinstance(data, Decimal) and not (abs(data) <= LARGEST_INTEGER and data == data.to_integral_value()):
+        return None
+    return int(data)
 
 
 class AmountField(serializers.DecimalField):
@@ -133,6 +143,14 @@ class ShortListField(serializers.ListField):
                 self.error_messages["max_length"].format(max_length=self.max_length), code="max_length"
             )
         return super().to_internal_value(data)
+
+
+class WordField(serializers.CharField):
+    """One of some words that never change; read only."""
+
+    def __init__(self, words: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(read_only=True, **kwargs)
+        self.words = tuple(words)
 
 
 class OneOfField(serializers.Field[Any, Any, Any, Any]):

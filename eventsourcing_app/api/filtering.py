@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from rest_framework.filters import BaseFilterBackend, SearchFilter
 
 from eventsourcing_app.api.cursors import fits
+from eventsourcing_app.api.described import Described
 from eventsourcing_app.api.problems import InvalidParameter
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ SEARCH: Final = "search"
 MAX_SEARCH: Final = 200
 """Longest search, in characters."""
 MAX_TERMS: Final = 10
+DESCRIBED_SEARCH: Final = Described(
+    description=f"Up to {MAX_TERMS} terms, each of which must be in one of the columns.",
+    schema={"type": "string", "minLength": 1, "maxLength": MAX_SEARCH},
+)
 
 _DIGITS: Final = 20  # more than any column of integers has
 
@@ -57,6 +62,12 @@ def filter_parameters(filterset: Any) -> dict[str, str]:
     """Return the query parameters that filters read, each with the name of its filter."""
     found: dict[str, str] = {} if filterset is None else _filtersets.parameters_of(filterset)
     return found
+
+
+def described_filters(filterset: Any) -> dict[str, Described]:
+    """Return what the schema says of the parameters of filters."""
+    described: dict[str, Described] = {} if filterset is None else _filtersets.described(filterset)
+    return described
 
 
 def check_search(view: str, model: type[models.Model], names: Sequence[str]) -> None:
@@ -97,9 +108,8 @@ class StateFilter(BaseFilterBackend):
         return filterset.qs
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        """Return the parameters as OpenAPI has them."""
-        names = filter_parameters(getattr(view, "filterset", None))
-        return [{"name": name, "in": "query", "required": False, "schema": {"type": "string"}} for name in names]
+        """Return none: they are those that the view describes itself."""
+        return []
 
 
 class StateSearch(SearchFilter):
@@ -107,6 +117,10 @@ class StateSearch(SearchFilter):
 
     is_ours = True
     search_param = SEARCH
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        """Return none: it is one that the view describes itself."""
+        return []
 
     def filter_queryset(self, request: Request, queryset: Any, view: APIView) -> Any:
         if getattr(view, "action", "") != "list" or SEARCH not in request.query_params:

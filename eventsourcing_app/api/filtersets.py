@@ -9,6 +9,7 @@ from django import forms
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db import models
 from django.db.models.fields.related import ManyToManyRel, ManyToOneRel, OneToOneRel
+from django.utils.choices import flatten_choices
 from django.utils.translation import gettext as _
 from django_filters import filters
 from django_filters.rest_framework import FilterSet
@@ -16,10 +17,13 @@ from django_filters.utils import get_model_field
 from rest_framework import serializers
 
 from eventsourcing_app.api.cursors import value_from
+from eventsourcing_app.api.described import Described
 from eventsourcing_app.api.fields import UTCField
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from eventsourcing_app.api.described import JSONSchema
 
 
 class KeyField(forms.CharField):
@@ -62,6 +66,15 @@ class MomentFilter(filters.Filter):  # type: ignore[misc]  # without types
     """Compares moments."""
 
     field_class = MomentField
+
+
+_SCHEMAS: tuple[tuple[type[filters.Filter], JSONSchema], ...] = (
+    (filters.BooleanFilter, {"type": "boolean"}),
+    (filters.NumberFilter, {"type": "number"}),
+    (filters.UUIDFilter, {"type": "string", "format": "uuid"}),
+    (filters.DateFilter, {"type": "string", "format": "date"}),
+    (MomentFilter, {"type": "string", "format": "date-time"}),
+)
 
 
 def _exact(_field: object) -> dict[str, Any]:
@@ -129,6 +142,33 @@ def parameters_of(filterset: type[FilterSet]) -> dict[str, str]:
         for suffix in getattr(widget, "suffixes", [None]):
             found[widget.suffixed(name, suffix) if widget is not None and suffix else name] = name
     return found
+
+
+def described(filterset: type[FilterSet]) -> dict[str, Described]:
+    """Return what the schema says of its parameters."""
+    return {
+        parameter: Described(
+            description=_said_of(filterset.base_filters[name]),
+            schema=_schema_of(filterset.base_filters[name]),
+        )
+        for parameter, name in parameters_of(filterset).items()
+    }
+
+
+def _said_of(each: filters.Filter) -> str:
+    if each.lookup_expr == "exact":
+        return f"Keeps those with this {each.field_name}."
+    return f"Keeps those whose {each.field_name} fits: {each.lookup_expr}."
+
+
+def _schema_of(each: filters.Filter) -> dict[str, Any]:
+    if isinstance(each, filters.BaseCSVFilter | filters.RangeFilter):
+        return {"type": "string"}
+    if type(each) is filters.ChoiceFilter:
+        choices: list[tuple[Any, Any]] = list(flatten_choices(each.field.choices))
+        known = [str(value) for value, _label in choices if value not in ("", None)]
+        return {"type": "string", "enum": known}
+    return next((dict(schema) for kind, schema in _SCHEMAS if isinstance(each, kind)), {"type": "string"})
 
 
 def column_of(model: type[models.Model], path: str) -> object:

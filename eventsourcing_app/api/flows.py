@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,10 +15,11 @@ from rest_framework.exceptions import ErrorDetail, ValidationError
 from rest_framework.response import Response
 
 from eventsourcing_app.access.visibility import narrowed
+from eventsourcing_app.api.answers import value_serializer
 from eventsourcing_app.api.asking import viewset_for
 from eventsourcing_app.api.base import ApiViewSet
-from eventsourcing_app.api.commands import serializer_for_flow
-from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
+from eventsourcing_app.api.commands import serializer_for_flow, titled
+from eventsourcing_app.api.idempotency import HEADER, REPLAYED, Reply, Replying, key_of
 from eventsourcing_app.api.permissions import FlowPermission
 from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.api.serializers import StoredEventSerializer
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.flow import Flow
     from eventsourcing_app.aggregates.receipts import FlowReceipt
     from eventsourcing_app.api.aggregates import EventSourcedViewSet
+    from eventsourcing_app.api.described import Operation
 
 MAX_EVENTS = 100
 """How many of the events that a flow wrote its answer shows."""
@@ -107,6 +110,17 @@ class FlowViewSet(ApiViewSet):
     def get_serializer_class(self) -> type[BaseSerializer[Any]]:
         assert self.serializer_class is not None, "made with the class"
         return self.serializer_class
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        return replace(
+            described,
+            answer=value_serializer(titled(self._flow.name), self._flow.answers.annotation),
+            status=self.success_status,
+            problems=described.problems | {404, 409, 422, 503},
+            headers=(*described.headers, HEADER),
+            answer_headers=(*described.answer_headers, *REPLAYED),
+        )
 
     def _require_visible(self, arguments: Mapping[str, Any]) -> None:
         for name, viewset in self.aggregates.items():

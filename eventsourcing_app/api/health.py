@@ -13,6 +13,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from eventsourcing_app.access.subscriptions import may_view_subscriptions
+from eventsourcing_app.api.described import CORRELATION, DescribedView, Operation
+from eventsourcing_app.api.fields import WordField
 from eventsourcing_app.api.problems import DatabaseUnavailable, InvalidParameter, exception_handler
 from eventsourcing_app.subscriptions.health import recent_health
 
@@ -22,30 +24,30 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
 
-class ReasonSerializer(serializers.Serializer[Any]):
+class FaultSerializer(serializers.Serializer[Any]):
     """Why it is not well."""
 
-    code = serializers.CharField(read_only=True)
-    detail = serializers.CharField(read_only=True)
+    code = WordField(("log_unsafe", "append_open", "lag", "halted", "dead_events"))
+    detail = serializers.CharField()
 
 
 class HealthSerializer(serializers.Serializer[Any]):
     """How log and subscriptions are. Whoever may not see subscriptions gets ``status`` alone."""
 
-    status = serializers.ChoiceField(choices=("ok", "failing"), read_only=True)
-    reasons = ReasonSerializer(many=True, read_only=True)
-    last_position = serializers.IntegerField(read_only=True, allow_null=True)
-    settled_position = serializers.IntegerField(read_only=True, allow_null=True)
-    open_seconds = serializers.FloatField(read_only=True, allow_null=True)
-    slowest = serializers.CharField(read_only=True, allow_null=True)
-    lag_events = serializers.IntegerField(read_only=True)
-    lag_seconds = serializers.FloatField(read_only=True)
-    parked = serializers.IntegerField(read_only=True)
-    dead = serializers.IntegerField(read_only=True)
-    halted = serializers.ListField(child=serializers.CharField(), read_only=True)
+    status = WordField(("ok", "failing"))
+    reasons = FaultSerializer(many=True, required=False)
+    last_position = serializers.IntegerField(required=False, allow_null=True)
+    settled_position = serializers.IntegerField(required=False, allow_null=True)
+    open_seconds = serializers.FloatField(required=False, allow_null=True)
+    slowest = serializers.CharField(required=False, allow_null=True)
+    lag_events = serializers.IntegerField(required=False)
+    lag_seconds = serializers.FloatField(required=False)
+    parked = serializers.IntegerField(required=False)
+    dead = serializers.IntegerField(required=False)
+    halted = serializers.ListField(child=serializers.CharField(), required=False)
 
 
-class HealthView(APIView):
+class HealthView(DescribedView, APIView):
     """Whether all is well: 200 with ``{"status": "ok"}``, or 503 with ``{"status": "failing"}``.
 
     Anybody may ask, as often as it likes: a process asks the database once a second at most. Who has
@@ -59,6 +61,20 @@ class HealthView(APIView):
     # The page for browsers asks who the user is, which may need the database.
     renderer_classes = (JSONRenderer,)
     http_method_names = ("get", "head", "options")
+    basename = "health"
+
+    def operation(self) -> Operation:
+        return Operation(
+            answer=HealthSerializer,
+            summary="Health",
+            answers={503: HealthSerializer},
+            problems=frozenset({400, 401, 406, 500}),
+            headers=(CORRELATION,),
+            answer_headers=(CORRELATION, "Cache-Control"),
+        )
+
+    def operation_name(self, action: str) -> str:
+        return self.basename
 
     def get_exception_handler(self) -> Callable[..., Response | None]:
         return exception_handler

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from copy import copy
 from http import HTTPStatus
-from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import FieldDoesNotExist, ImproperlyConfigured
@@ -26,23 +25,30 @@ except ImportError as missing:
         "eventsourcing_app.api.ApiSchema needs drf-spectacular: pip install 'django-eventsourcing-app[api]'."
     ) from missing
 
+from eventsourcing_app.api import openapi_parts as parts
 from eventsourcing_app.api.aggregates import EventSourcedViewSet
 from eventsourcing_app.api.answers import ProblemSerializer
-from eventsourcing_app.api.base import ApiViewSet
-from eventsourcing_app.api.commands import CommandSerializer
+from eventsourcing_app.api.commands import CommandSerializer, StrictSerializer
 from eventsourcing_app.api.described import (
-    ALWAYS_THERE,
-    ANSWER_HEADERS,
     CORRELATION,
     HEADERS_OF_PROBLEMS,
     PROBLEMS,
     REQUEST_HEADERS,
     Described,
+    DescribedView,
 )
+from eventsourcing_app.api.flows import FlowViewSet
 from eventsourcing_app.api.openapi_examples import example_of, problem_of
-from eventsourcing_app.api.openapi_fields import arguments_schema, plain, spoken, stored_event_schema
+from eventsourcing_app.api.openapi_fields import (
+    arguments_schema,
+    event_page_schema,
+    rate_schema,
+    spoken,
+    stored_event_schema,
+)
+from eventsourcing_app.api.operators import RateSerializer
 from eventsourcing_app.api.problems import MEDIA_TYPE
-from eventsourcing_app.api.serializers import StoredEventSerializer
+from eventsourcing_app.api.serializers import EventPageSerializer, NamedEventSerializer, StoredEventSerializer
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -64,27 +70,33 @@ class ApiSchema(AutoSchema):
     @property
     def _ours(self) -> bool:
         # What a project has said with @extend_schema is the last word.
-        return isinstance(self.view, ApiViewSet)
+        return isinstance(self.view, DescribedView)
 
     @property
     def _operation(self) -> Operation:
         described: Operation = self.view.operation()
         return described
 
+    @property
+    def _action(self) -> str:
+        return getattr(self.view, "action", None) or self.method.lower()
+
     # Names
 
     def get_operation_id(self) -> str:
         if self._ours and self.view.basename:
-            name: str = self.view.operation_name(self.view.action)
+            name: str = self.view.operation_name(self._action)
             return name.replace("-", "_")
         return str(super().get_operation_id())
 
     def get_summary(self) -> str | None:
         if not self._ours:
             return super().get_summary()
+        if said := self._operation.summary:
+            return said
         if (command := self._command()) is not None:
-            return command.name.replace("_", " ").capitalize()
-        model, action = self._model(), str(self.view.action)
+            return command.name.rpartition(".")[2].replace("_", " ").capitalize()
+        model, action = self._model(), self._action
         if action in ("list", "retrieve") and model is not None:
             options = model._meta
             named = options.verbose_name_plural if action == "list" else options.verbose_name
@@ -95,8 +107,14 @@ class ApiSchema(AutoSchema):
         if not self._ours:
             return str(super().get_description())
         # The docstring of a view class speaks to programmers.
-        said = get_doc(getattr(self.view, self.view.action, None))
+        command = self._command() if isinstance(self.view, FlowViewSet) else None
+        said = get_doc(getattr(self.view, self._action, None)) if command is None else _first(command)
         return said.replace("``", "`") or ("In pages." if self._operation.is_paged else "")
+
+    def get_auth(self) -> list[_Schema]:
+        schemes: list[_Schema] = super().get_auth()
+        # Whoever needs no permission needs no name either.
+        return schemes if not self._ours or self.view.get_permissions() else [*schemes, {}]
 
     # Parameters
 
@@ -134,16 +152,25 @@ class ApiSchema(AutoSchema):
         if not self._ours:
             return parameters
         known = {(each["name"], each["in"]) for each in parameters}
-        headers = [_parameter(name, "header", REQUEST_HEADERS[name]) for name in self._operation.headers]
+        headers = [parts.parameter(name, "header", REQUEST_HEADERS[name]) for name in self._operation.headers]
         said = [*self._query_parameters(), *headers]
         return [*parameters, *(each for each in said if (each["name"], each["in"]) not in known)]
 
     def _query_parameters(self) -> Iterable[_Schema]:
-        for name in self.view.parameters_of(self.view.action):
-            described = self.view.parameter_descriptions.get(name) or Described(description="")
-            yield _parameter(name, "query", described, repeatable=name in self.view.repeatable_parameters)
+        known = self.view.described_parameters(self._action)
+        for name in sorted(self.view.parameters_of(self._action)):
+            described = known.get(name) or Described(description="")
+            yield parts.parameter(name, "query", described, repeatable=name in self.view.repeatable_parameters)
+
+    def get_filter_backends(self) -> list[Any]:
+        backends: list[Any] = super().get_filter_backends()
+        return [] if self._ours and self._action != "list" else backends
 
     # Bodies
+
+    def get_request_serializer(self) -> Any:
+        body = self._operation.body if self._ours else None
+        return super().get_request_serializer() if body is None else body
 
     def get_response_serializers(self) -> Any:
         if not self._ours:
@@ -155,22 +182,36 @@ class ApiSchema(AutoSchema):
         body = super()._get_request_body(direction)
         command = self._command_serializer()
         if command is None:
+            if body is not None and self._ours and (shown := self._operation.example) is not None:
+                body["content"]["application/json"].setdefault("examples", parts.examples({self._action: shown}))
             return body
         if body is None:  # it has no arguments, so that its component was dropped
             nothing: _Schema = {"type": "object", "additionalProperties": False}
-            return {"content": {"application/json": {"schema": nothing, "examples": _examples({"empty": {}})}}}
+            return {"content": {"application/json": {"schema": nothing, "examples": parts.examples({"empty": {}})}}}
         body["required"] = any(field.required for field in command.fields.values())
-        example = self.view.examples.get(command.declaration.name) or example_of(command)
+        shown = getattr(self.view, "examples", {})
+        example = shown.get(command.declaration.name) or example_of(command)
         for content in body["content"].values():
-            content.setdefault("examples", _examples({command.declaration.name: example}))
+            content.setdefault("examples", parts.examples({command.declaration.name: example}))
         return body
 
     def _map_serializer(self, serializer: Any, direction: Any, bypass_extensions: bool = False) -> Any:
         schema = super()._map_serializer(serializer, direction, bypass_extensions)
         instance = force_instance(serializer)
+        if "description" in schema:
+            schema["description"] = schema["description"].replace("``", "`")
+        if isinstance(instance, StrictSerializer):
+            schema = {**schema, "additionalProperties": False}
         if isinstance(instance, CommandSerializer):
             return arguments_schema(schema, instance)
-        return stored_event_schema(schema) if isinstance(instance, StoredEventSerializer) else schema
+        if isinstance(instance, RateSerializer):
+            return rate_schema(schema)
+        if isinstance(instance, StoredEventSerializer):
+            schema = stored_event_schema(schema)
+        if isinstance(instance, EventPageSerializer):
+            named = self.resolve_serializer(NamedEventSerializer, direction)
+            schema = event_page_schema(schema, named.ref)
+        return schema
 
     def _get_response_bodies(self, direction: Any = "response") -> _Schema:
         bodies: _Schema = super()._get_response_bodies(direction)
@@ -178,13 +219,16 @@ class ApiSchema(AutoSchema):
             return bodies
         operation, success = self._operation, bodies.get(str(self._operation.status))
         if success is not None:
-            if json := success.get("content", {}).get("application/json"):
-                others = {name: {"schema": dict(schema)} for name, schema in operation.media.items()}
-                success["content"] = {"application/json": json, **others}
-            success["description"] = success.get("description") or HTTPStatus(operation.status).phrase
-            success["headers"] = {**_headers(operation.answer_headers), **success.get("headers", {})}
+            json = success.get("content", {}).get("application/json")
+            content = {} if json is None else {"application/json": json}
+            if content := content | {name: {"schema": dict(schema)} for name, schema in operation.media.items()}:
+                success["content"] = content
+            success["description"] = HTTPStatus(operation.status).phrase
+            success["headers"] = {**parts.headers(operation.answer_headers), **success.get("headers", {})}
             if links := self._links(operation):
                 success["links"] = links
+        for status, answer in operation.answers.items():
+            bodies[str(status)] = self._answer_or_problem(status, answer)
         for status in sorted(operation.problems):
             bodies.setdefault(str(status), self._problem(status))
         return {status: spoken(body) for status, body in sorted(bodies.items())}
@@ -194,23 +238,34 @@ class ApiSchema(AutoSchema):
         name = "".join(HTTPStatus(status).phrase.title().split())
         component = ResolvedComponent(name=name, type=ResolvedComponent.RESPONSE, object=HTTPStatus(status))
         if component not in self.registry:
-            headers = _headers((CORRELATION, *HEADERS_OF_PROBLEMS.get(status, ())))
-            component.schema = {"description": HTTPStatus(status).phrase, "headers": headers}
-            if status >= HTTPStatus.BAD_REQUEST:
-                examples = _examples({code: problem_of(status, code) for code in PROBLEMS.get(status, {})})
-                schema = self.resolve_serializer(ProblemSerializer, "response").ref
-                component.schema["content"] = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
+            component.schema = self._written_problem(status)
             self.registry.register(component)
         reference: _Schema = component.ref
         return reference
 
+    def _written_problem(self, status: int) -> _Schema:
+        headers = parts.headers((CORRELATION, *HEADERS_OF_PROBLEMS.get(status, ())))
+        written: _Schema = {"description": HTTPStatus(status).phrase, "headers": headers}
+        if status >= HTTPStatus.BAD_REQUEST:
+            examples = parts.examples({code: problem_of(status, code) for code in PROBLEMS.get(status, {})})
+            schema = self.resolve_serializer(ProblemSerializer, "response").ref
+            written["content"] = {MEDIA_TYPE: {"schema": schema, "examples": examples}}
+        return written
+
+    def _answer_or_problem(self, status: int, answer: Any) -> _Schema:
+        written = self._written_problem(status)
+        schema = self.resolve_serializer(answer, "response").ref
+        written["headers"] |= parts.headers(self._operation.answer_headers)
+        written["content"]["application/json"] = {"schema": schema}
+        return written
+
     def _map_response_type_hint(self, method: Any) -> Any:
-        return super()._map_response_type_hint(_returning(method))
+        return super()._map_response_type_hint(parts.returning(method))
 
     # Where an answer leads
 
     def _links(self, operation: Operation) -> _Schema:
-        if not self.view.basename:
+        if not operation.links or not self.view.basename:
             return {}
         names = {action: self.view.operation_name(action).replace("-", "_") for action in operation.links}
         parameter = self._key_name()
@@ -234,44 +289,11 @@ class ApiSchema(AutoSchema):
         return None if serializer is None else serializer.declaration
 
     def _command_serializer(self) -> CommandSerializer | None:
-        if not isinstance(self.view, EventSourcedViewSet) or self.method != "POST":
+        if not isinstance(self.view, EventSourcedViewSet | FlowViewSet) or self.method != "POST":
             return None
         serializer = force_instance(self.get_request_serializer())
         return serializer if isinstance(serializer, CommandSerializer) else None
 
 
-def _returning(method: Any) -> Any:
-    """A function that promises what a method does, and no more: its arguments may have names for type checkers only."""
-    function = getattr(method, "__func__", method)
-    promise = FunctionType((lambda: None).__code__, function.__globals__, function.__name__)
-    promise.__dict__.update(function.__dict__)
-    promise.__doc__ = function.__doc__
-    promise.__annotations__ = {name: hint for name, hint in function.__annotations__.items() if name == "return"}
-    return promise
-
-
-def _parameter(name: str, place: str, described: Described, *, repeatable: bool = False) -> dict[str, Any]:
-    schema = dict(described.schema)
-    parameter: dict[str, Any] = {"name": name, "in": place, "required": False, "schema": schema}
-    if repeatable:
-        parameter |= {"schema": {"type": "array", "items": schema}, "style": "form", "explode": True}
-    # Not as an `example`: Swagger UI would fill it in, and send it along with whatever is tried out.
-    such_as = None if described.example is None else f"For example `{described.example}`."
-    if description := " ".join(filter(None, (described.description, such_as))):
-        parameter["description"] = description
-    return parameter
-
-
-def _headers(names: Iterable[str]) -> dict[str, Any]:
-    return {
-        name: {
-            "description": ANSWER_HEADERS[name].description,
-            "schema": dict(ANSWER_HEADERS[name].schema),
-            **({"required": True} if name in ALWAYS_THERE else {}),
-        }
-        for name in names
-    }
-
-
-def _examples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: {"value": plain(value)} for name, value in values.items()}
+def _first(command: Command | Flow[..., Any]) -> str:
+    return " ".join((command.__doc__ or "").partition("\n\n")[0].split())

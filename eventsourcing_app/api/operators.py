@@ -7,18 +7,27 @@ from typing import TYPE_CHECKING, Any
 from django.core.exceptions import ImproperlyConfigured
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
 from eventsourcing_app.access.subscriptions import quotes_payload
 from eventsourcing_app.api.commands import StrictSerializer
-from eventsourcing_app.api.fields import LARGEST_INTEGER, ExactCharField, ExactIntegerField, UTCField
+from eventsourcing_app.api.fields import (
+    LARGEST_INTEGER,
+    ExactCharField,
+    ExactIntegerField,
+    UTCField,
+    WordField,
+    whole_number,
+)
 from eventsourcing_app.subscriptions.rates import Rate
+from eventsourcing_app.subscriptions.records import ParkedEvent, Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from eventsourcing_app.subscriptions.overview import Overview
-    from eventsourcing_app.subscriptions.records import ParkedEvent, Segment
+    from eventsourcing_app.subscriptions.records import Segment
 
 MAX_REASON = 1000
 """Characters of a reason."""
@@ -28,16 +37,21 @@ _LINE = 250
 """Characters of the last line of an error."""
 
 
+class ReasonField(ExactCharField):
+    """A text that says something."""
+
+    default_error_messages = {"blank": gettext_lazy("Say why: it is kept in the log.")}
+
+    def to_internal_value(self, data: Any) -> str:
+        if not str(data).strip():
+            self.fail("blank")
+        return super().to_internal_value(data)
+
+
 class ReasonSerializer(StrictSerializer):
     """Why an operator acts."""
 
-    reason = ExactCharField(max_length=MAX_REASON)
-
-    def validate_reason(self, reason: str) -> str:
-        """Refuse a reason that says nothing."""
-        if not reason.strip():
-            raise serializers.ValidationError(_("Say why: it is kept in the log."), code="blank")
-        return reason
+    reason = ReasonField(max_length=MAX_REASON)
 
 
 class RetrySerializer(ReasonSerializer):
@@ -58,9 +72,12 @@ class StartField(serializers.Field[Any, Any, Any, Any]):
     default_error_messages = {"invalid": "It must be 'beginning', 'now' or the position of an event."}
 
     def to_internal_value(self, data: Any) -> Any:
-        if data not in ("beginning", "now") and (type(data) is not int or not 0 <= data <= LARGEST_INTEGER):
+        if data in ("beginning", "now"):
+            return data
+        position = whole_number(data)
+        if position is None or not 0 <= position <= LARGEST_INTEGER:
             self.fail("invalid")
-        return data
+        return position
 
     def to_representation(self, value: Any) -> Any:
         return value
@@ -72,22 +89,25 @@ class ResetSerializer(ReasonSerializer):
     to = StartField()
 
 
-class RateSerializer(ReasonSerializer):
-    """How many events a subscription may handle in a time, and at once."""
+class RateField(ExactCharField):
+    """A rate, such as ``50/s``; empty for none."""
 
-    rate = ExactCharField(allow_blank=True, max_length=40)
-    burst = ExactIntegerField(
-        required=False, allow_null=True, validators=[MinValueValidator(1), MaxValueValidator(_MAX_BURST)]
-    )
-
-    def validate_rate(self, rate: str) -> str:
-        """Refuse what is no rate."""
+    def to_internal_value(self, data: Any) -> str:
+        rate = super().to_internal_value(data)
         try:
-            if rate:
-                Rate.parse(rate)
+            Rate.parse(rate)
         except ImproperlyConfigured as error:
             raise serializers.ValidationError(str(error), code="invalid") from error
         return rate
+
+
+class RateSerializer(ReasonSerializer):
+    """How many events a subscription may handle in a time, and at once."""
+
+    rate = RateField(allow_blank=True, max_length=40)
+    burst = ExactIntegerField(
+        required=False, allow_null=True, validators=[MinValueValidator(1), MaxValueValidator(_MAX_BURST)]
+    )
 
     def validate(self, attrs: Any) -> Any:
         if attrs.get("burst") is not None and not attrs["rate"]:
@@ -122,8 +142,8 @@ class SubscriptionSerializer(serializers.Serializer[Any]):
     """A subscription: what it is, how far it is behind, and what it failed on."""
 
     name = serializers.CharField(source="row.name", read_only=True)
-    kind = serializers.CharField(source="row.kind", read_only=True)
-    status = serializers.CharField(source="row.status", read_only=True)
+    kind = WordField(Subscription.Kind.values, source="row.kind")
+    status = WordField(Subscription.Status.values, source="row.status")
     reason = serializers.SerializerMethodField()
     types = serializers.ListField(source="row.types", child=serializers.CharField(), read_only=True)
     rate = serializers.CharField(source="row.rate", read_only=True)
@@ -160,6 +180,18 @@ class SubscriptionDetailSerializer(SubscriptionSerializer):
     segments = SegmentDetailSerializer(many=True, read_only=True)
 
 
+class RetriedSerializer(SubscriptionDetailSerializer):
+    """The same after parked events were tried again."""
+
+    retried = serializers.IntegerField(help_text="How many events are tried again.")
+
+
+class CatchingUpSerializer(SubscriptionDetailSerializer):
+    """The same after it was told to catch up."""
+
+    position = serializers.IntegerField(help_text="Up to where it is served first.")
+
+
 class ParkedEventSerializer(serializers.Serializer[Any]):
     """An event that a subscription failed on, or that waits behind one."""
 
@@ -171,7 +203,7 @@ class ParkedEventSerializer(serializers.Serializer[Any]):
     type = serializers.CharField(read_only=True)
     stream_type = serializers.CharField(read_only=True)
     stream_key = serializers.CharField(read_only=True)
-    state = serializers.CharField(read_only=True)
+    state = WordField(ParkedEvent.State.values)
     attempts = serializers.IntegerField(read_only=True)
     first_failed_at = UTCField(read_only=True, allow_null=True)
     last_failed_at = UTCField(read_only=True, allow_null=True)

@@ -10,6 +10,7 @@ from django.db import models
 from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.pages import Column
+from eventsourcing_app.api.described import Described
 from eventsourcing_app.api.problems import InvalidParameter
 
 if TYPE_CHECKING:
@@ -59,6 +60,16 @@ def order_from(model: type[models.Model], parameters: Mapping[str, str], allowed
         for field, down in zip(fields, falling, strict=True)
     ]
     return Order(text=text, fields=fields, columns=columns)
+
+
+def described_order(names: Collection[str]) -> Described:
+    """Return what the schema says of ``?order=``."""
+    column = f"-?({'|'.join(names)})"
+    return Described(
+        description=f"Up to {MAX_COLUMNS} columns with commas between them; '-' for falling.",
+        schema={"type": "string", "pattern": f"^{column}(,{column}){{0,{MAX_COLUMNS - 1}}}$"},
+        example=f"-{next(iter(names), '')}",
+    )
 
 
 def check_ordering(view: str, model: type[models.Model], names: Collection[str]) -> None:

@@ -93,7 +93,9 @@ class KeysetPagination(BasePagination):
         return data["results"]
 
     def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
-        schema = self._key_schema(getattr(view, "queryset", None))
+        # In the order of other columns they are opaque.
+        is_ordered = getattr(view, "action", "") == "list" and getattr(view, "ordering_fields", ())
+        schema = {"type": "string"} if is_ordered else self._key_schema(getattr(view, "queryset", None))
         limit = {"type": "integer", "minimum": 1, "maximum": self.largest_limit, "default": self.default_limit}
         described = {
             self.after_parameter: (_("Begin after this key."), schema),
@@ -161,6 +163,19 @@ class PositionPagination(KeysetPagination):
     @classmethod
     def known_parameters(cls) -> frozenset[str]:
         return super().known_parameters() | {cls.order_parameter}
+
+    def get_schema_operation_parameters(self, view: APIView) -> list[dict[str, Any]]:
+        order = {"type": "string", "enum": [self.key, f"-{self.key}"], "default": self.key}
+        return [
+            *super().get_schema_operation_parameters(view),
+            {
+                "name": self.order_parameter,
+                "in": "query",
+                "required": False,
+                "description": str(_("Rising, or the newest first.")),
+                "schema": order,
+            },
+        ]
 
     def is_newest_first(self, parameters: Mapping[str, str]) -> bool:
         """Whether ``order`` says so. Raises ``InvalidParameter`` for anything that is no order."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
@@ -14,6 +15,7 @@ from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import PARKED_FILTERS, filtered_parked, may_view_parked, visible_parked
 from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.described import Described
 from eventsourcing_app.api.operators import ParkedEventDetailSerializer, ParkedEventSerializer, ReasonSerializer
 from eventsourcing_app.api.pagination import KeysetPagination
 from eventsourcing_app.api.permissions import OperatorPermission
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from eventsourcing_app.access.visibility import Viewer
+    from eventsourcing_app.api.described import Operation
 
 
 class ParkedEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
@@ -47,6 +50,12 @@ class ParkedEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiVi
     query_parameters = PARKED_FILTERS
     lookup_field = "pk"
     http_method_names = ("get", "post", "head", "options")
+    parameter_descriptions = {
+        "subscription": Described(description="Name of the subscription.", example="bank.alerts"),
+        "state": Described(
+            description="Why it is parked.", schema={"type": "string", "enum": ParkedEvent.State.values}, example="dead"
+        ),
+    }
 
     def may_view(self, user: Viewer) -> bool:
         """Whether the user may see what is here."""
@@ -95,6 +104,20 @@ class ParkedEventViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiVi
         parked, reason = self.get_object(), self._reason()
         operate.skip(parked.segment.subscription_id, parked.position, reason=reason)
         return Response(status=status.HTTP_204_NO_CONTENT)
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        links = dict.fromkeys(("retrieve", "retry", "skip"), "$response.body#/id")
+        if self.action == "list":
+            return replace(described, links={"retrieve": "$response.body#/results/0/id"})
+        if self.action == "retrieve":
+            return replace(described, links=links)
+        acted = replace(
+            described, problems=described.problems | {409}, example={"reason": "The mail server is back."}, links=links
+        )
+        if self.action == "skip":
+            return replace(acted, answer=None, status=status.HTTP_204_NO_CONTENT, links={})
+        return replace(acted, answer=ParkedEventDetailSerializer)
 
     def _reason(self) -> str:
         given = ReasonSerializer(data=self.request.data, context=self.get_serializer_context())

@@ -24,13 +24,14 @@ STATE_PARAMETERS = ("version", "when")
 DIFF_PARAMETERS = ("since", "until")
 
 _VERSION = {"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION}
-_MOMENT = {"type": "string", "format": "date-time"}
-_PLACE = {"anyOf": [_VERSION, _MOMENT]}
+MOMENT = {"type": "string", "format": "date-time"}
+"""The schema of a moment."""
+_PLACE = {"anyOf": [_VERSION, MOMENT]}
 DESCRIPTIONS: Final[Mapping[str, Described]] = {
     "version": Described(description="The state at this version.", schema=_VERSION, example=7),
     "when": Described(
         description="The state at this moment, with its offset from UTC.",
-        schema=_MOMENT,
+        schema=MOMENT,
         example="2026-11-01T00:00:00Z",
     ),
     "since": Described(

@@ -23,14 +23,16 @@ from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.changes import shown_changes
 from eventsourcing_app.api.conditional import etag_of, is_known
 from eventsourcing_app.api.filtering import (
+    DESCRIBED_SEARCH,
     SEARCH,
     StateFilter,
     StateSearch,
     check_search,
+    described_filters,
     filter_parameters,
     filterset_of,
 )
-from eventsourcing_app.api.ordering import ORDER, check_ordering
+from eventsourcing_app.api.ordering import ORDER, check_ordering, described_order
 from eventsourcing_app.api.pagination import VersionPagination
 from eventsourcing_app.api.past import (
     DESCRIPTIONS,
@@ -54,7 +56,7 @@ if TYPE_CHECKING:
     from rest_framework.serializers import BaseSerializer
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
-    from eventsourcing_app.api.described import Operation
+    from eventsourcing_app.api.described import Described, Operation
 
 logger = logging.getLogger(__name__)
 
@@ -163,6 +165,14 @@ class StateViews(ReadViewSet):
         if action == "list":
             return {*super().parameters_of(action), *self._asked()}
         return {"retrieve": STATE_PARAMETERS, "diff": DIFF_PARAMETERS}.get(action, super().parameters_of(action))
+
+    def described_parameters(self, action: str) -> Mapping[str, Described]:
+        """Return what the schema says of the query parameters of an action."""
+        known = super().described_parameters(action)
+        if action != "list":
+            return known
+        asked = {ORDER: described_order(self.ordering_fields), SEARCH: DESCRIBED_SEARCH}
+        return {**described_filters(self.filterset), **asked}
 
     def _asked(self) -> Sequence[str]:
         """The parameters by which the list can be narrowed and ordered."""

@@ -353,6 +353,11 @@ class CommandViews(StateViews):
         found = ((method, command) for method, (command, _serializer) in cls._offered.items() if command.name == name)
         return next(found, None)
 
+    @classmethod
+    def offered(cls) -> list[tuple[Command, type[serializers.Serializer[Any]]]]:
+        """Return the commands that are offered here, each with the serializer of its arguments."""
+        return list(cls._offered.values())
+
     def _method(self) -> str | None:
         # While OPTIONS and the browsable API look at what POST would take, `action` is not yet that of POST.
         request_method = (self.request.method or "").lower()

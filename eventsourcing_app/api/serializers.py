@@ -144,8 +144,9 @@ class NamedEventSerializer(serializers.Serializer[Any]):
 
 
 class EventPageSerializer(StoredEventSerializer):
-    """A stored event with what is around it. Its context needs ``visible``, the events that the user may see."""
+    """A stored event with what is around it."""
 
+    # The context needs `visible`, the events that the user may see.
     upcast = serializers.SerializerMethodField()
     upcast_problem = serializers.SerializerMethodField()
     parent = serializers.SerializerMethodField()  # type: ignore[assignment]  # a field, see the metaclass

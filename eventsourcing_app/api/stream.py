@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,10 +17,11 @@ from rest_framework.exceptions import APIException
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
-from eventsourcing_app.access.events import FILTERS, position_from
+from eventsourcing_app.access.events import FILTERS, LARGEST_POSITION, position_from
 from eventsourcing_app.access.masking import without_masked
 from eventsourcing_app.access.visibility import visible_events
 from eventsourcing_app.api.base import ApiViewSet
+from eventsourcing_app.api.described import Described, JSONSchema
 from eventsourcing_app.api.events import StoredEventViewSet, filtered_by_request
 from eventsourcing_app.api.permissions import StoredEventPermission
 from eventsourcing_app.api.problems import InvalidParameter
@@ -39,10 +41,22 @@ if TYPE_CHECKING:
     from django.http.response import HttpResponseBase
     from rest_framework.request import Request
 
+    from eventsourcing_app.api.described import Operation
     from eventsourcing_app.log.records import StoredEventQuerySet
 
 AFTER = "after_position"
 LAST_EVENT_ID = "Last-Event-ID"
+MESSAGE: JSONSchema = {
+    "type": "object",
+    "description": "A message of the stream.",
+    "required": ["id", "data"],
+    "properties": {
+        "id": {"type": "string", "pattern": "^[0-9]+$", "description": "The position of the event."},
+        "data": {"type": "string", "description": "The event in JSON, as the list shows it."},
+    },
+    "example": {"id": "1042", "data": '{"position":1042,"type":"bank.money_deposited"}'},
+}
+"""What the schema says of each message: OpenAPI before 3.2 has no other place for it."""
 
 
 class InvalidLastEventID(APIException):
@@ -74,6 +88,14 @@ class StoredEventStream(ApiViewSet):
     reads_are_bounded = False  # it goes on for minutes; each look at the log is a short statement
     query_parameters = (*FILTERS, AFTER)
     repeatable_parameters = StoredEventViewSet.repeatable_parameters
+    parameter_descriptions = {
+        **StoredEventViewSet.parameter_descriptions,
+        AFTER: Described(
+            description="Start after this position; left out: with what comes from now on.",
+            schema={"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION},
+            example=0,
+        ),
+    }
     # No HEAD: it would be a stream of which nothing is ever sent.
     http_method_names = ("get", "options")
 
@@ -84,7 +106,7 @@ class StoredEventStream(ApiViewSet):
         **initkwargs: Any,
     ) -> Callable[..., Coroutine[Any, Any, HttpResponseBase]]:
         """Make the view. It needs no ``actions``."""
-        return _in_its_thread(super().as_view(actions or {"get": "stream"}, **initkwargs))
+        return _in_its_thread(super().as_view(actions or {"get": "stream"}, **{"basename": "event", **initkwargs}))
 
     def stream(self, request: Request) -> HttpResponseBase:
         """Send what is settled after the position that the client has come to, and go on with it."""
@@ -115,12 +137,26 @@ class StoredEventStream(ApiViewSet):
             request.accepted_renderer, request.accepted_media_type = JSONRenderer(), JSONRenderer.media_type
         return super().finalize_response(request, response, *args, **kwargs)
 
+    def operation(self) -> Operation:
+        described = super().operation()
+        return replace(
+            described,
+            answer=None,
+            media={MEDIA_TYPE: MESSAGE},
+            summary="Follow the log",
+            problems=described.problems | {404, 429, 503},  # 404: a form of the answer that there is not
+            headers=(*described.headers, LAST_EVENT_ID),
+            answer_headers=(*described.answer_headers, "Cache-Control"),
+        )
+
     def _start(self, request: Request) -> int:
         """Return the position that the client has come to. The header wins: whoever comes back sends both."""
         header, parameter = request.headers.get(LAST_EVENT_ID, ""), request.query_params.get(AFTER)
         refused: Callable[..., APIException] = InvalidLastEventID if header else _of_parameter
         if not header and parameter is None:
             return settled_position()
+        if parameter is not None and position_from(parameter) is None:  # refused even where the header wins
+            raise _of_parameter(_("It is no position."))
         position = position_from(header or parameter or "")
         if position is None:
             raise refused(_("It is no position."))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
@@ -13,9 +15,11 @@ from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_view_subscriptions, visible_subscriptions
 from eventsourcing_app.api.base import ApiViewSet
 from eventsourcing_app.api.operators import (
+    CatchingUpSerializer,
     RateSerializer,
     ReasonSerializer,
     ResetSerializer,
+    RetriedSerializer,
     RetrySerializer,
     SkipSerializer,
     SubscriptionDetailSerializer,
@@ -34,12 +38,27 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
 
     from eventsourcing_app.access.visibility import Viewer
+    from eventsourcing_app.api.described import Operation
 
 
 class SubscriptionPagination(KeysetPagination):
     """Subscriptions by name, in smaller pages: each brings its segments along."""
 
     largest_limit = 100
+
+
+_ACTS: Mapping[str, Mapping[str, object]] = {
+    "pause": {},
+    "resume": {},
+    "retry": {},
+    "skip": {"position": 1},
+    "reset": {"to": "beginning"},
+    "catch_up": {},
+    "rate": {"rate": "50/s"},
+}
+"""What operators can do, and what an example of it says besides the reason."""
+_ANSWERS: Mapping[str, type[SubscriptionSerializer]] = {"retry": RetriedSerializer, "catch_up": CatchingUpSerializer}
+"""What is answered, if not the subscription alone."""
 
 
 class SubscriptionViewSet(ApiViewSet):
@@ -114,6 +133,21 @@ class SubscriptionViewSet(ApiViewSet):
     def rate(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Set how many events it may handle in a time: ``50/s``, or empty for as many as come."""
         return self._answer(operate.set_rate)
+
+    def operation(self) -> Operation:
+        described = super().operation()
+        links = dict.fromkeys(("retrieve", *_ACTS), "$response.body#/name")
+        if self.action == "list":
+            return replace(described, links={"retrieve": "$response.body#/results/0/name"})
+        if self.action == "retrieve":
+            return replace(described, answer=SubscriptionDetailSerializer, links=links)
+        return replace(
+            described,
+            answer=_ANSWERS.get(self.action, SubscriptionDetailSerializer),
+            problems=described.problems | {409},
+            example={"reason": "The mail server is down.", **_ACTS[self.action]},
+            links=links,
+        )
 
     def _answer(self, act: Callable[..., object], *, told_as: str = "") -> Response:
         given = self.get_serializer(data=self.request.data)

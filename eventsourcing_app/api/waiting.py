@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.utils.translation import gettext as _
@@ -9,21 +10,29 @@ from rest_framework import status
 from rest_framework.exceptions import APIException
 from rest_framework.permissions import SAFE_METHODS
 
-from eventsourcing_app.access.events import position_from
+from eventsourcing_app.access.events import LARGEST_POSITION, position_from
+from eventsourcing_app.api.described import Described
 from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.exceptions import NotCaughtUp
 from eventsourcing_app.log.settled import last_position
 from eventsourcing_app.subscriptions.runtime import wait_for
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Mapping
 
     from rest_framework.request import Request
     from rest_framework.views import APIView as _View
+
+    from eventsourcing_app.api.described import Operation
 else:
     _View = object
 
 WAIT_FOR = "wait_for"
+_DESCRIBED = Described(
+    description="Wait until what is read here has come to this position, which a command has answered.",
+    schema={"type": "integer", "format": "int64", "minimum": 0, "maximum": LARGEST_POSITION},
+    example=1,
+)
 
 
 class NotCaughtUpYet(APIException):
@@ -59,6 +68,16 @@ class WaitsForProjections(_View):
         """Return the query parameters that an action understands, for a view that refuses others."""
         known: Collection[str] = super().parameters_of(action)  # type: ignore[misc]  # see ApiViewSet
         return {*known, WAIT_FOR}
+
+    def described_parameters(self, action: str) -> Mapping[str, Described]:
+        """Return what the schema says of the query parameters of an action."""
+        known: Mapping[str, Described] = super().described_parameters(action)  # type: ignore[misc]  # see ApiViewSet
+        return {**known, WAIT_FOR: _DESCRIBED}
+
+    def operation(self) -> Operation:
+        """Return what the schema says of the current action."""
+        described: Operation = super().operation()  # type: ignore[misc]  # see ApiViewSet
+        return replace(described, problems=described.problems | {409})
 
     def _wait(self, text: str) -> None:
         position = position_from(text)

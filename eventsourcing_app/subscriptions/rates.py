@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
 
-_WRITTEN = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)/([smh])")
+_WRITTEN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)/([smh])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600}
 
 
