@@ -1,29 +1,26 @@
-"""Commands of an event-sourced model over HTTP: who may run them, on what, in which version, and what is answered."""
+"""Running commands of an event-sourced model over HTTP: in which version, once for each key, and what is answered."""
 
 from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models.signals import post_save
-from django.http import Http404
 from django.urls import NoReverseMatch
 from rest_framework import serializers, status
-from rest_framework.generics import get_object_or_404
 from rest_framework.response import Response
 
-from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.aggregates.manager import Runner
 from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
+from eventsourcing_app.api.guarding import GuardedCommands
 from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
 from eventsourcing_app.api.problems import DoneWithError
-from eventsourcing_app.api.reading import StateViews, tell_positions
+from eventsourcing_app.api.reading import tell_positions
 from eventsourcing_app.api.refusals import refusals_answered
 from eventsourcing_app.api.serializers import StoredEventSerializer
 from eventsourcing_app.conf import conf
@@ -33,7 +30,7 @@ from eventsourcing_app.log.watch import watching
 from eventsourcing_app.log.written import events_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from rest_framework.request import Request
 
@@ -44,77 +41,25 @@ if TYPE_CHECKING:
     from eventsourcing_app.log.records import StoredEvent
     from eventsourcing_app.log.watch import Written
 
-Rule: TypeAlias = "Callable[[Request, EventSourcedModel | None], bool]"
-"""Whether a request may run a command on an aggregate; on none, if the command creates one."""
 
-
-class CommandViews(StateViews):
+class CommandViews(GuardedCommands):
     """The acting half of ``EventSourcedViewSet``."""
 
     if_match_required: ClassVar[bool] = False
     """Whether a command on an object needs ``If-Match`` (428 without it)."""
     idempotency_key_required: ClassVar[bool] = False
     """Whether a command needs an ``Idempotency-Key`` (400 without it)."""
-    command_permissions: ClassVar[Mapping[str, str | Rule]] = {}
-    """By the name of a command, the permission that it needs, or a function of request and object that decides."""
     command_serializers: ClassVar[Mapping[str, type[serializers.Serializer[Any]]]] = {}
     """By the name of a command, what reads its arguments, instead of what is made of its signature."""
-    command_throttle_scopes: ClassVar[Mapping[str, str]] = {}
-    """By the name of a command, the scope that DRF's ``ScopedRateThrottle`` counts it in; else ``throttle_scope``."""
 
-    _locking = False
-    """Whether the object that is looked for is still to be locked."""
-    _rewritten = False
-    """Whether it is looked for by another query than that of the view."""
-    _acted_on: EventSourcedModel | None = None
-    """The object that the command was run on, by this request itself."""
     _written: list[Written]
     """What it has appended."""
-    found_version: int | None = None
-    """The version that it had before."""
-    _offered: ClassVar[dict[str, tuple[Command, type[serializers.Serializer[Any]]]]] = {}
 
     # Hooks
-
-    def permission_for(self, command: Command) -> str | Rule:
-        """Return the permission that a command needs, or a function that decides: see ``command_permissions``."""
-        if command.name in self.command_permissions:
-            return self.command_permissions[command.name]
-        options = self.model._meta
-        own = f"{command.name}_{options.model_name}"
-        if own in (codename for codename, *_names in options.permissions):
-            return f"{options.app_label}.{own}"
-        return f"{options.app_label}.{'add' if command.creates else 'change'}_{options.model_name}"
 
     def arguments_for(self, command: Command, given: dict[str, Any]) -> dict[str, Any]:
         """Return the arguments to run a command with, from those that were given and checked."""
         return given
-
-    # What guards a command
-
-    def command_rule(self) -> Rule | None:
-        """Return the function that decides who may run this request's command, if it is one that decides."""
-        command = self._command()
-        needed = None if command is None else self.permission_for(command)
-        return needed if callable(needed) else None
-
-    def check_permissions(self, request: Request) -> None:
-        super().check_permissions(request)
-        command, rule = self._command(), self.command_rule()
-        if command is not None and command.creates and rule is not None and not rule(request, None):
-            self.permission_denied(request)
-
-    def check_object_permissions(self, request: Request, obj: Any) -> None:
-        super().check_object_permissions(request, obj)
-        rule = self.command_rule()
-        if rule is not None and not rule(request, obj):
-            self.permission_denied(request)
-
-    def check_throttles(self, request: Request) -> None:
-        command = self._command()
-        if command is not None and command.name in self.command_throttle_scopes:
-            self.throttle_scope = self.command_throttle_scopes[command.name]
-        super().check_throttles(request)
 
     # Running
 
@@ -153,18 +98,18 @@ class CommandViews(StateViews):
         self, command: Command, arguments: dict[str, Any], key: str | None, replying: Replying[Receipt]
     ) -> Receipt:
         runner: Runner[Any] = Runner(
-            self.model.objects, key, keeping=replying.keeping, lock=self._locked, savepoint=False
+            self.model.objects, key, keeping=replying.keeping, lock=self.locked_object, savepoint=False
         )
         function = getattr(self.model, command.name)
         if command.creates:
             return runner.perform_new(function, **arguments)
         # The key comes first: a request that is under way shall be refused at once, and not wait for its lock.
-        return runner.perform(None if key is None else self._target(), function, **arguments)
+        return runner.perform(None if key is None else self.target(), function, **arguments)
 
     def act(self, command: Command, pk: Any, arguments: dict[str, Any]) -> tuple[Receipt, Reply]:
         """Run a command within the transaction of the caller, on the object as it is then; and tell of it."""
         self._written, self._acted_on, self.found_version = [], None, None
-        runner: Runner[Any] = Runner(self.model.objects, lock=self._locked)
+        runner: Runner[Any] = Runner(self.model.objects, lock=self.locked_object)
         function = getattr(self.model, command.name)
         with watching(self._written.append):
             if command.creates:
@@ -172,37 +117,6 @@ class CommandViews(StateViews):
             else:
                 receipt = runner.perform(pk, function, **arguments)
         return receipt, self.told(command, receipt)
-
-    def _locked(self, pk: Any) -> Any:
-        """Lock the object, as far as the user of this request may act on it: decided about the state that is locked.
-
-        Without ``pk`` it is that of the address.
-        """
-        self._locking, self._rewritten = True, False
-        try:
-            found = self.get_object() if pk is None else self.visible_object(pk)
-        finally:
-            was_locked, self._locking = not self._locking, False
-        if not was_locked:  # a get_object() of the user's own went another way
-            found = self.model.objects._lock_one(found.pk)
-            self.check_object_permissions(self.request, found)
-        elif self._rewritten:  # while it waited for the lock, the object may have gone out of what is shown
-            self.visible_object(found.pk)
-        self._acted_on, self.found_version = found, found.version
-        return found
-
-    def filter_queryset(self, queryset: Any) -> Any:
-        found = super().filter_queryset(queryset)
-        if not self._locking:
-            return found
-        self._locking = False
-        query = found.query
-        windows = any(getattr(each, "contains_over_clause", False) for each in query.annotations.values())
-        if query.distinct or query.group_by is not None or windows:
-            # PostgreSQL locks no rows of these; the rows that they come from it does.
-            self._rewritten = True
-            found = self.model._default_manager.using(conf.DATABASE).filter(pk__in=found.order_by().values("pk"))
-        return found.select_for_update(no_key=True, of=("self",))
 
     def checked_arguments(self, command: Command, data: Any) -> dict[str, Any]:
         """Return what a command is to be run with. Raises ``ValidationError``."""
@@ -215,44 +129,6 @@ class CommandViews(StateViews):
         created = command.creates and receipt.pk is not None
         code = status.HTTP_201_CREATED if created else status.HTTP_200_OK
         return Reply(code, self._outcome(receipt))
-
-    def visible_object(self, pk: Any) -> Any:
-        """Return the object with a primary key, as far as this request may act on it. Raises ``Http404``."""
-        if not is_text(str(pk)):
-            raise Http404
-        found = get_object_or_404(self.filter_queryset(self.get_queryset()), pk=pk)
-        self.check_object_permissions(self.request, found)
-        return found
-
-    def key_of_object(self, pk: Any, *, repeatable: bool) -> Any:
-        """Return the key of a visible object, by its text; ``repeatable``: see ``_key_of_gone``. Raises ``Http404``."""
-        try:
-            return self.visible_object(pk).pk
-        except Http404:
-            if not repeatable:
-                raise
-            return self._key_of_gone(pk)
-
-    def _target(self) -> Any:
-        """Return the key of the object, by the address of a request that may be a repetition. Raises ``Http404``."""
-        try:
-            return self.get_object().pk
-        except Http404:
-            if self.lookup_field != "pk":
-                raise
-            return self._key_of_gone(self.kwargs[self.lookup_url_kwarg or self.lookup_field])
-
-    def _key_of_gone(self, pk: Any) -> Any:
-        """Return the key of an object whose row has gone, which the same request may have removed."""
-        gone = self.model.remove_row_at_end and is_text(str(pk))
-        if not gone or self.command_rule() is not None:  # there is nothing left that a rule could decide about
-            raise Http404
-        try:
-            if self.model._base_manager.filter(pk=pk).exists():
-                raise Http404
-            return self.model._meta.pk.to_python(pk)
-        except (TypeError, ValueError, ValidationError) as error:  # no such key
-            raise Http404 from error
 
     def _outcome(self, receipt: Receipt) -> dict[str, Any]:
         if receipt.pk is None:  # a creating command that found nothing to do
@@ -344,26 +220,3 @@ class CommandViews(StateViews):
     def operation_name(self, action: str) -> str:
         offered = self._offered.get(action)
         return super().operation_name(action if offered is None else offered[0].name)
-
-    # Which command
-
-    @classmethod
-    def offered_command(cls, name: str) -> tuple[str, Command] | None:
-        """Return a command that is offered here, after the name of the view's method for it."""
-        found = ((method, command) for method, (command, _serializer) in cls._offered.items() if command.name == name)
-        return next(found, None)
-
-    @classmethod
-    def offered(cls) -> list[tuple[Command, type[serializers.Serializer[Any]]]]:
-        """Return the commands that are offered here, each with the serializer of its arguments."""
-        return list(cls._offered.values())
-
-    def _method(self) -> str | None:
-        # While OPTIONS and the browsable API look at what POST would take, `action` is not yet that of POST.
-        request_method = (self.request.method or "").lower()
-        name: str | None = getattr(self, "action_map", {}).get(request_method, self.action)
-        return name
-
-    def _command(self) -> Command | None:
-        offered = self._offered.get(self._method() or "")
-        return None if offered is None else offered[0]
