@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.django_db(transaction=True)]
 CLIENTS, ROUNDS = 16, 3
 
 
-@pytest.fixture(params=["gunicorn", "uvicorn"])
+@pytest.fixture(params=["gunicorn", pytest.param("uvicorn", marks=pytest.mark.needs_postgres)])
 def address(request: pytest.FixtureRequest, child_env: dict[str, str], tmp_path: Path) -> Iterator[str]:
     with serving(request.param, child_env, tmp_path / "server.log") as address:
         yield address

@@ -128,7 +128,7 @@ class EventSourcedViewSet(CommandViews):
         """Return the permissions that this request needs."""
         options = self.model._meta
         required = [f"{options.app_label}.view_{options.model_name}"]
-        if self.request.method not in SAFE_METHODS and self._command() is None:  # an action of the user's own
+        if self.action and self.request.method not in SAFE_METHODS and self._command() is None:  # a user's own
             required.append(f"{options.app_label}.change_{options.model_name}")
         return required + self._needed()
 

@@ -110,7 +110,7 @@ def test_it_serves_until_it_is_told_to_end_and_leaves_no_process_behind(demo_env
     for number in (signal.SIGINT, signal.SIGTERM):
         demo, said = serving(demo_env)
         assert "password demo-admin" in said
-        assert len(re.findall(r"^ +token \w{40}$", said, re.MULTILINE)) == 3
+        assert len(re.findall(r"^ +token \w{40}$", said, re.MULTILINE)) == 4
         assert "docs/api.md" in said
         token, address = re.search(r"Token (\w+)", said), re.search(r"http://\S+/accounts/", said)
         assert token is not None
