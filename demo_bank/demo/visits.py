@@ -120,6 +120,7 @@ def _known(account: str) -> dict[str, dict[str, str]]:
         "event-type": {"name": event.type},
         "subscription": {"name": Subscription.objects.earliest("name").name} if Subscription.objects.exists() else {},
         "parked": {} if parked is None else {"pk": str(parked.pk)},
+        "dailytotal": {"pk": str(DailyTotal.objects.earliest("day").pk)},
     }
 
 

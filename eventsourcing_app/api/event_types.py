@@ -55,6 +55,7 @@ class EventTypeViewSet(ApiViewSet):
     serializer_class = EventTypeSerializer
     permission_classes = (StoredEventPermission,)
     pagination_class = None
+    reads_are_bounded = False  # nothing is read
     lookup_field = "name"
     http_method_names = ("get", "head", "options")
 
