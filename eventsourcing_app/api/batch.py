@@ -186,7 +186,7 @@ class BatchViewSet(ApiViewSet):
         """Run several commands, all of them or none."""
         key = key_of(request, required=self.idempotency_key_required)
         run = _Run(self._items(request, key))
-        _current.set(run)
+        token = _current.set(run)
         replying: Replying[FlowReceipt[list[Receipt]]] = Replying(lambda _receipt: _told(run), request.user)
         written: list[Written] = []
         try:
@@ -197,6 +197,8 @@ class BatchViewSet(ApiViewSet):
         except Exception:
             self._at = run.at
             raise
+        finally:
+            _current.reset(token)
         reply = replying.reply_to(receipt)
         return Response(reply.body, status=reply.status, headers=REPLAYED if receipt.replayed else {})
 
