@@ -80,7 +80,8 @@ def test_each_address_and_method_has_a_row_and_each_row_an_address() -> None:
     assert all(tuple(roles) == ROLES for roles in rows.values()), "one row each"
 
 
-@pytest.mark.parametrize("how", ["token", "session"])
+# How one logs in is the same on every database; half of it is enough of the slowest test there is.
+@pytest.mark.parametrize("how", ["token", pytest.param("session", marks=pytest.mark.needs_postgres)])
 @pytest.mark.parametrize("role", ROLES)
 def test_each_role_is_answered_as_the_table_says_and_what_is_refused_has_no_effect(
     role: str, how: str, bank: Bank, everybody: dict[str, User]

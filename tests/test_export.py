@@ -279,7 +279,7 @@ def test_an_error_is_told_in_the_last_line_and_raised(form: Any, sign: str, monk
     received = [next(chunks)]
     if form == "csv":
         received.append(next(chunks))
-    monkeypatch.setattr(StoredEvent, "from_db", _cut)
+    monkeypatch.setattr(StoredEvent, "from_db", classmethod(_cut))
     received.append(next(chunks))
     with pytest.raises(_CutError):
         next(chunks)
