@@ -24,6 +24,7 @@ from eventsourcing_app.api import BatchViewSet, EventSourcedViewSet
 from eventsourcing_app.exceptions import ConcurrencyError, SpentInstance
 from eventsourcing_app.models import StoredEvent
 from tests.api_client import client_of, problem_of, user_with
+from tests.samples.factories import open_wallet
 from tests.samples.models import Counter, Wallet
 
 
@@ -111,14 +112,6 @@ def root() -> APIClient:
     return client_of(User.objects.create_superuser("root"))
 
 
-def opened(owner: str = "Ada") -> Wallet:
-    wallet = Wallet()
-    wallet.open(owner=owner)
-    wallet.add(Decimal(50))
-    wallet.save()
-    return wallet
-
-
 @contextmanager
 def receiving(receiver: Any) -> Iterator[None]:
     post_save.connect(receiver, sender=Wallet, weak=False)
@@ -138,7 +131,7 @@ def receiving(receiver: Any) -> Iterator[None]:
     ids=lambda error: type(error).__name__,
 )
 def test_what_is_stored_is_told_though_what_the_commit_has_set_off_fails(root: APIClient, error: Exception) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
 
     def fail() -> None:
         raise error
@@ -156,7 +149,7 @@ def test_what_is_stored_is_told_though_what_the_commit_has_set_off_fails(root: A
 
 
 def test_an_instance_that_is_ahead_of_its_row_is_told_by_nobody(root: APIClient) -> None:
-    wallet, busy = opened(), list[Wallet]()
+    wallet, busy = open_wallet("Ada", 50), list[Wallet]()
 
     def receiver(instance: Wallet, **_signal: Any) -> None:
         if busy:
@@ -179,7 +172,7 @@ def test_an_instance_that_is_ahead_of_its_row_is_told_by_nobody(root: APIClient)
 
 
 def test_what_receivers_save_and_keep_is_told_too(root: APIClient) -> None:
-    wallet, busy = opened(), list[Wallet]()
+    wallet, busy = open_wallet("Ada", 50), list[Wallet]()
 
     def receiver(instance: Wallet, **_signal: Any) -> None:
         if not busy:
@@ -198,7 +191,7 @@ def test_what_receivers_save_and_keep_is_told_too(root: APIClient) -> None:
 
 
 def test_what_the_view_computes_is_that_of_the_new_state(root: APIClient) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
     answer = root.post(f"/api/doubled/{wallet.pk}/add/", {"amount": "10"}, headers={"Idempotency-Key": "k"})
     again = root.post(f"/api/doubled/{wallet.pk}/add/", {"amount": "10"}, headers={"Idempotency-Key": "k"})
     assert answer.json()["state"]["doubled"] == again.json()["state"]["doubled"] == "120.00"
@@ -207,7 +200,7 @@ def test_what_the_view_computes_is_that_of_the_new_state(root: APIClient) -> Non
 
 
 def test_a_column_without_history_that_a_receiver_writes_is_that_of_the_row(root: APIClient) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
 
     def receiver(instance: Wallet, **_signal: Any) -> None:
         with connection.cursor() as cursor:
@@ -234,7 +227,7 @@ def test_a_creating_command_that_finds_nothing_to_do_creates_nothing(root: APICl
 
 
 def test_a_batch_asks_before_each_command_about_the_state_as_it_is_then(root: APIClient) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
     take = {"stream_type": Wallet.stream_type, "stream_key": str(wallet.pk), "command": "take"}
     calls = [{**take, "arguments": {"amount": "10"}}] * 2
     problem = problem_of(root.post("/api/rich-batch/", {"commands": calls}), 403, "permission_denied")
@@ -243,7 +236,7 @@ def test_a_batch_asks_before_each_command_about_the_state_as_it_is_then(root: AP
 
 
 def test_a_subclass_shows_what_its_parent_shows(root: APIClient) -> None:
-    hidden = opened("hidden")
+    hidden = open_wallet("hidden", 50)
     for address in ("parents", "children"):
         assert root.get(f"/api/{address}/").json()["results"] == []
         problem_of(root.get(f"/api/{address}/{hidden.pk}/"), 404, "not_found")
@@ -251,14 +244,14 @@ def test_a_subclass_shows_what_its_parent_shows(root: APIClient) -> None:
 
 
 def test_a_command_that_a_parent_wrote_itself_is_routed_and_can_be_left_out(root: APIClient) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
     assert root.post(f"/api/parents/{wallet.pk}/take/", {"amount": "1"}).status_code == 200
     assert root.post(f"/api/children/{wallet.pk}/take/", {"amount": "1"}).status_code == 404
     assert Wallet.objects.get(pk=wallet.pk).balance == 49
 
 
 def test_commands_and_the_past_need_their_permissions_whatever_the_view_asks_for() -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
     stranger = client_of(user_with(name="stranger"))
     assert stranger.get(f"/api/open/{wallet.pk}/").status_code == 200
     problem_of(stranger.post(f"/api/open/{wallet.pk}/add/", {"amount": "1"}), 403, "permission_denied")

@@ -16,6 +16,7 @@ from rest_framework.test import APIClient
 from eventsourcing_app.api import BatchViewSet, EventSourcedViewSet
 from eventsourcing_app.models import StoredEvent
 from tests.api_client import client_of, problem_of, user_with
+from tests.samples.factories import open_wallet
 from tests.samples.models import Counter, Wallet
 
 
@@ -54,14 +55,6 @@ def root() -> APIClient:
     return client_of(User.objects.create_superuser("root"))
 
 
-def opened(owner: str = "Ada") -> Wallet:
-    wallet = Wallet()
-    wallet.open(owner=owner)
-    wallet.add(Decimal(50))
-    wallet.save()
-    return wallet
-
-
 def call(wallet: Wallet, command: str, version: int | None = None, **arguments: Any) -> dict[str, Any]:
     given = {"stream_type": Wallet.stream_type, "stream_key": str(wallet.pk), "command": command}
     return {**given, "arguments": arguments, **({} if version is None else {"version": version})}
@@ -72,7 +65,7 @@ def balance(wallet: Wallet) -> Decimal:
 
 
 def test_each_command_is_answered_as_by_itself_in_their_order(root: APIClient) -> None:
-    ada, bob = opened(), opened("Bob")
+    ada, bob = open_wallet("Ada", 50), open_wallet("Bob", 50)
     creating = {"stream_type": Wallet.stream_type, "command": "open", "arguments": {"owner": "Cy"}}
     calls = [call(ada, "add", amount="1.00"), creating, call(bob, "add", amount="2.00"), call(ada, "add", amount="3")]
     response = root.post(ADDRESS, {"commands": calls})
@@ -87,7 +80,7 @@ def test_each_command_is_answered_as_by_itself_in_their_order(root: APIClient) -
 
 
 def test_if_one_is_refused_none_has_happened_and_each_is_accounted_for(root: APIClient) -> None:
-    ada, bob, last = opened(), opened("Bob"), StoredEvent.objects.latest("position").position
+    ada, bob, last = open_wallet("Ada", 50), open_wallet("Bob", 50), StoredEvent.objects.latest("position").position
     calls = [call(ada, "add", amount="1"), call(bob, "take", amount="999"), call(ada, "add", amount="1")]
     problem = problem_of(root.post(ADDRESS, {"commands": calls}), 422, "not_enough")
     assert problem["item"] == 1
@@ -101,7 +94,7 @@ def test_if_one_is_refused_none_has_happened_and_each_is_accounted_for(root: API
 
 
 def test_every_wrong_argument_of_every_command_is_pointed_at(root: APIClient) -> None:
-    ada = opened()
+    ada = open_wallet("Ada", 50)
     calls = [
         call(ada, "add", amount="x"),
         call(ada, "add", amount="1"),
@@ -139,13 +132,13 @@ def test_a_body_that_is_no_batch_is_400(root: APIClient, body: Any) -> None:
 
 
 def test_a_batch_that_is_too_large_is_413(root: APIClient) -> None:
-    ada = opened()
+    ada = open_wallet("Ada", 50)
     problem_of(root.post(ADDRESS, {"commands": [call(ada, "add", amount="1")] * 6}), 413, "batch_too_large")
     assert balance(ada) == 50
 
 
 def test_another_version_than_the_client_has_seen_is_412_for_all(root: APIClient) -> None:
-    ada, bob = opened(), opened("Bob")
+    ada, bob = open_wallet("Ada", 50), open_wallet("Bob", 50)
     calls = [call(ada, "add", 2, amount="1"), call(ada, "add", 2, amount="1")]
     problem = problem_of(root.post(ADDRESS, {"commands": calls}), 412, "precondition_failed")
     assert (problem["item"], problem["expected"], problem["actual"]) == (1, "2", 3)
@@ -166,7 +159,7 @@ def test_a_view_that_needs_a_version_needs_it_here_too(root: APIClient) -> None:
 
 
 def test_each_command_needs_what_it_needs_by_itself() -> None:
-    ada, hidden = opened(), opened("hidden")
+    ada, hidden = open_wallet("Ada", 50), open_wallet("hidden", 50)
     problem_of(APIClient().post(ADDRESS, {"commands": [call(ada, "add", amount="1")]}), 401, "not_authenticated")
     viewer = client_of(user_with("samples.view_wallet", name="viewer"))
     assert problem_of(viewer.post(ADDRESS, {"commands": [call(ada, "add", amount="1")]}), 403, "permission_denied")
@@ -183,7 +176,7 @@ def test_each_command_needs_what_it_needs_by_itself() -> None:
 
 
 def test_the_same_key_runs_the_batch_once_and_gets_the_same_answer(root: APIClient) -> None:
-    ada = opened()
+    ada = open_wallet("Ada", 50)
     body = {"commands": [call(ada, "add", amount="1"), call(ada, "add", amount="2")]}
     first = root.post(ADDRESS, body, headers={"Idempotency-Key": "b1"})
     again = root.post(ADDRESS, body, headers={"Idempotency-Key": "b1"})
@@ -195,7 +188,7 @@ def test_the_same_key_runs_the_batch_once_and_gets_the_same_answer(root: APIClie
 
 
 def test_numbers_with_a_fraction_are_read_as_in_a_command_by_itself(root: APIClient) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
     body = {"commands": [call(wallet, "add", amount=1.5)]}
     answer = root.post(ADDRESS, body, format="json")
     assert answer.status_code == 200, answer.content
@@ -203,7 +196,7 @@ def test_numbers_with_a_fraction_are_read_as_in_a_command_by_itself(root: APICli
 
 
 def test_a_version_is_a_number_without_a_fraction_however_it_is_written(root: APIClient) -> None:
-    wallet = opened()
+    wallet = open_wallet("Ada", 50)
     for version, status in ((2.5, 400), (2.0, 200)):
         sent = {**call(wallet, "add", amount="1"), "version": version}
         assert root.post(ADDRESS, {"commands": [sent]}, format="json").status_code == status

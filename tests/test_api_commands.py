@@ -23,6 +23,7 @@ from rest_framework.throttling import ScopedRateThrottle
 
 from eventsourcing_app.api import BatchViewSet, EventSourcedViewSet
 from tests.api_client import client_of, problem_of, user_with
+from tests.samples.factories import open_wallet
 from tests.samples.models import Wallet
 
 
@@ -104,14 +105,6 @@ def ada() -> APIClient:
     return client_of(user_with("samples.view_wallet", "samples.change_wallet", "samples.add_wallet", name="Ada"))
 
 
-def opened(owner: str) -> Wallet:
-    wallet = Wallet()
-    wallet.open(owner=owner)
-    wallet.add(Decimal(50))
-    wallet.save()
-    return wallet
-
-
 def in_a_batch(client: APIClient, wallet: Wallet | None, command: str, **arguments: Any) -> Any:
     key = {} if wallet is None else {"stream_key": str(wallet.pk)}
     call = {"stream_type": Wallet.stream_type, "command": command, "arguments": arguments, **key}
@@ -119,7 +112,7 @@ def in_a_batch(client: APIClient, wallet: Wallet | None, command: str, **argumen
 
 
 def test_a_function_decides_about_request_and_object(ada: APIClient) -> None:
-    own, other = opened("Ada"), opened("Bob")
+    own, other = open_wallet("Ada", 50), open_wallet("Bob", 50)
     assert ada.post(f"/api/wallets/{own.pk}/take/", {"amount": "1"}).status_code == 200
     problem_of(ada.post(f"/api/wallets/{other.pk}/take/", {"amount": "1"}), 403, "permission_denied")
     problem_of(in_a_batch(ada, other, "take", amount="1"), 403, "permission_denied")
@@ -137,21 +130,21 @@ def test_a_function_decides_about_a_creation_without_an_object(ada: APIClient) -
 
 
 def test_another_permission_may_be_named(ada: APIClient) -> None:
-    own = opened("Ada")
+    own = open_wallet("Ada", 50)
     ada.post(f"/api/wallets/{own.pk}/take/", {"amount": "50"})
     viewer = client_of(user_with("samples.view_wallet", name="viewer"))
     assert viewer.post(f"/api/wallets/{own.pk}/close/", {}).status_code == 200
 
 
 def test_another_serializer_may_read_the_arguments(ada: APIClient) -> None:
-    own = opened("Ada")
+    own = open_wallet("Ada", 50)
     answer = ada.post(f"/api/wallets/{own.pk}/add/", {"pounds": 3})
     assert answer.json()["state"]["balance"] == "53.00"
     assert problem_of(ada.post(f"/api/wallets/{own.pk}/add/", {"pounds": 0}), 400, "invalid")
 
 
 def test_a_command_is_throttled_in_its_scope_in_batches_too(ada: APIClient) -> None:
-    own = opened("Ada")
+    own = open_wallet("Ada", 50)
     assert ada.post(f"/api/wallets/{own.pk}/add/", {"pounds": 1}).status_code == 200
     assert in_a_batch(ada, own, "add", pounds=1).status_code == 200
     refused = ada.post(f"/api/wallets/{own.pk}/add/", {"pounds": 1})
@@ -163,7 +156,7 @@ def test_a_command_is_throttled_in_its_scope_in_batches_too(ada: APIClient) -> N
 
 
 def test_what_a_subclass_leaves_out_is_not_there(ada: APIClient) -> None:
-    own = opened("Ada")
+    own = open_wallet("Ada", 50)
     for command in ("take", "close"):
         assert ada.post(f"/api/narrow/{own.pk}/{command}/", {"amount": "1"}).status_code == 404
     problem_of(ada.post("/api/narrow/", {"owner": "Ada"}), 405, "method_not_allowed")
@@ -175,7 +168,7 @@ def test_what_a_subclass_leaves_out_is_not_there(ada: APIClient) -> None:
 @pytest.mark.parametrize("shown", SHOWN)
 def test_a_command_finds_and_locks_its_object_in_whatever_the_view_shows(shown: str, ada: APIClient) -> None:
     viewset: Any = type("Shown", (ShownWalletViewSet,), {"shown": staticmethod(SHOWN[shown])})
-    own = opened("Ada")
+    own = open_wallet("Ada", 50)
     view = viewset.as_view({"post": "command_take"})
     for turn in range(1, 3):
         request = APIRequestFactory().post("/", {"amount": "1"}, format="json")

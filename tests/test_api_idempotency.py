@@ -19,6 +19,7 @@ from eventsourcing_app.api import EventSourcedViewSet
 from eventsourcing_app.context import context
 from eventsourcing_app.models import StoredEvent
 from tests.api_client import client_of, problem_of, user_with
+from tests.samples.factories import open_wallet
 from tests.samples.models import Wallet
 
 
@@ -47,11 +48,7 @@ def teller() -> APIClient:
 
 @pytest.fixture
 def wallet() -> Wallet:
-    wallet = Wallet()
-    wallet.open(owner="Ada")
-    wallet.add(Decimal(50))
-    wallet.save()
-    return wallet
+    return open_wallet("Ada", 50)
 
 
 def add(client: APIClient, wallet: Wallet, key: str, amount: str = "1.00", root: str = "wallets") -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
 from django.conf import settings
@@ -17,7 +16,7 @@ from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.timeouts import bounded_read
 from eventsourcing_app.api.described import CORRELATION, DescribedView, Operation
 from eventsourcing_app.api.parsers import JSONParser, check_declared
-from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler
+from eventsourcing_app.api.problems import InvalidParameter, bug_response, exception_handler, unknown_parameter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -98,8 +97,7 @@ class ApiViewSet(DescribedView, _GenericViewSet):
             known.add(self.settings.URL_FORMAT_OVERRIDE)
         for name, values in request.query_params.lists():
             if name not in known:
-                detail = _("There is no parameter %s here.") % ascii(name)[:80]
-                raise InvalidParameter(name, detail, "unknown")
+                raise unknown_parameter(name)
             if len(values) > 1 and name not in self.repeatable_parameters:
                 raise InvalidParameter(name, _("It may be given once only."), "repeated")
             if any(len(value) > MAX_PARAMETER or not is_text(value) for value in values):
@@ -120,6 +118,8 @@ class ApiViewSet(DescribedView, _GenericViewSet):
             problems |= {411, 413, 415}
         if self.get_throttles():
             problems.add(429)
+        if self.reads_are_bounded and self.request.method in SAFE_METHODS:
+            problems.add(503)
         return Operation(
             answer=self.get_serializer_class() if self._has_serializer() else None,
             is_paged=self.action == "list",
@@ -149,8 +149,3 @@ class ReadViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, ApiViewSet):
     """A list and its members, read-only: what a read model needs."""
 
     http_method_names: Sequence[str] = ("get", "head", "options")
-
-    def operation(self) -> Operation:
-        described = super().operation()
-        # Whatever is read here may take too long.
-        return replace(described, problems=described.problems | {503})

@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from django.db import Error
-from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
@@ -15,7 +14,7 @@ from rest_framework.views import APIView
 from eventsourcing_app.access.subscriptions import may_view_subscriptions
 from eventsourcing_app.api.described import CORRELATION, DescribedView, Operation
 from eventsourcing_app.api.fields import WordField
-from eventsourcing_app.api.problems import DatabaseUnavailable, InvalidParameter, exception_handler
+from eventsourcing_app.api.problems import DatabaseUnavailable, exception_handler, unknown_parameter
 from eventsourcing_app.subscriptions.health import recent_health
 
 if TYPE_CHECKING:
@@ -91,7 +90,7 @@ class HealthView(DescribedView, APIView):
         """Whether all is well, and to operators why not."""
         for name in request.query_params:
             if name != self.settings.URL_FORMAT_OVERRIDE:
-                raise InvalidParameter(name, _("There is no parameter %s here.") % ascii(name)[:80], "unknown")
+                raise unknown_parameter(name)
         health = recent_health.get()
         if health is None:
             raise DatabaseUnavailable

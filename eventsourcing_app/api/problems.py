@@ -71,6 +71,11 @@ class InvalidParameter(exceptions.APIException):
         self.parameter = parameter
 
 
+def unknown_parameter(name: str) -> InvalidParameter:
+    """Return the error for a query parameter that there is not."""
+    return InvalidParameter(name, _("There is no parameter %s here.") % ascii(name)[:80], "unknown")
+
+
 class StateRefused(exceptions.APIException):
     """The command was fine, but the database does not accept the state that it leads to."""
 

@@ -65,6 +65,7 @@ class StateViews(ReadViewSet):
     """The reading half of ``EventSourcedViewSet``."""
 
     model: ClassVar[type[EventSourcedModel]]
+    parameter_descriptions = DESCRIPTIONS
     filter_backends = (StateFilter, StateSearch)
     filterset_fields: ClassVar[Sequence[str] | Mapping[str, Sequence[str]]] = ()
     """Columns that the list can be filtered by, for equality; or lookups by column. Needs django-filter."""
@@ -98,8 +99,6 @@ class StateViews(ReadViewSet):
             raise ImproperlyConfigured(f"{cls.__name__}.ordering_fields: only a KeysetPagination can order its pages.")
         if taken := sorted({SEARCH, ORDER, *pages()} & set(filter_parameters(cls.filterset))):
             raise ImproperlyConfigured(f"{cls.__name__}: filters cannot be called {', '.join(taken)}: these are taken.")
-
-    parameter_descriptions = DESCRIPTIONS
 
     def paginate_queryset(self, queryset: Any) -> Any:
         page = self._page_of(queryset)

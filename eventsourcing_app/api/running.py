@@ -18,7 +18,7 @@ from eventsourcing_app.aggregates.manager import Runner
 from eventsourcing_app.api.answers import outcome_serializer
 from eventsourcing_app.api.conditional import Expected, etag_of
 from eventsourcing_app.api.guarding import GuardedCommands
-from eventsourcing_app.api.idempotency import REPLAYED, Reply, Replying, key_of
+from eventsourcing_app.api.idempotency import HEADER, REPLAYED, Reply, Replying, key_of
 from eventsourcing_app.api.problems import DoneWithError
 from eventsourcing_app.api.reading import tell_positions
 from eventsourcing_app.api.refusals import refusals_answered
@@ -100,23 +100,23 @@ class CommandViews(GuardedCommands):
         runner: Runner[Any] = Runner(
             self.model.objects, key, keeping=replying.keeping, lock=self.locked_object, savepoint=False
         )
-        function = getattr(self.model, command.name)
-        if command.creates:
-            return runner.perform_new(function, **arguments)
         # The key comes first: a request that is under way shall be refused at once, and not wait for its lock.
-        return runner.perform(None if key is None else self.target(), function, **arguments)
+        pk = None if command.creates or key is None else self.target()
+        return self._run_by(runner, command, pk, arguments)
 
     def act(self, command: Command, pk: Any, arguments: dict[str, Any]) -> tuple[Receipt, Reply]:
         """Run a command within the transaction of the caller, on the object as it is then; and tell of it."""
         self._written, self._acted_on, self.found_version = [], None, None
         runner: Runner[Any] = Runner(self.model.objects, lock=self.locked_object)
-        function = getattr(self.model, command.name)
         with watching(self._written.append):
-            if command.creates:
-                receipt = runner.perform_new(function, **arguments)
-            else:
-                receipt = runner.perform(pk, function, **arguments)
+            receipt = self._run_by(runner, command, pk, arguments)
         return receipt, self.told(command, receipt)
+
+    def _run_by(self, runner: Runner[Any], command: Command, pk: Any, arguments: dict[str, Any]) -> Receipt:
+        function = getattr(self.model, command.name)
+        if command.creates:
+            return runner.perform_new(function, **arguments)
+        return runner.perform(pk, function, **arguments)
 
     def checked_arguments(self, command: Command, data: Any) -> dict[str, Any]:
         """Return what a command is to be run with. Raises ``ValidationError``."""
@@ -198,8 +198,8 @@ class CommandViews(GuardedCommands):
         if (command := self._command()) is None:
             return described
         state: Any = self.get_state_serializer_class()
-        problems, headers = described.problems | {409, 422, 503}, (*described.headers, "Idempotency-Key")
-        answer_headers = (*described.answer_headers, "ETag", "Idempotency-Replayed")
+        problems, headers = described.problems | {409, 422, 503}, (*described.headers, HEADER)
+        answer_headers = (*described.answer_headers, "ETag", *REPLAYED)
         if command.creates:
             answer_headers += ("Location",)
         else:
