@@ -14,6 +14,8 @@ import pytest
 
 from demo_bank.demo.logins import ensure_logins
 from demo_bank.demo.seed import seed
+from eventsourcing_app.log.settled import last_position
+from eventsourcing_app.subscriptions.runtime import wait_for
 from tests.conftest import ROOT, missing
 from tests.guide import Example, differences, examples
 from tests.web_server import serving
@@ -49,6 +51,7 @@ def test_every_command_of_the_guide_is_answered_as_it_is_shown(
     env = {**child_env, "DJANGO_SETTINGS_MODULE": "tests.settings_guide"}
 
     with reacting(env), serving(server, env, tmp_path / "server.log") as address:
+        wait_for(last_position(), timeout=120)  # as a reader does not type while the bank is still being seeded
         shown = [_as_typed(example, address, tokens) for example in examples(PAGE.read_text("utf-8"))]
         came = answers([example.typed for example in shown], tmp_path)
 
