@@ -19,6 +19,7 @@ from django.db import connection, connections
 from django.test.utils import override_settings
 
 from tests import postgres
+from tests.browsing import faults, page, plain_page, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from tests.reactions_sample.scene import Children
+
+__all__ = ["faults", "page", "plain_page", "server"]
 
 ROOT = Path(__file__).resolve().parent.parent
 PLUGIN = "eventsourcing_app.testing.plugin"

@@ -21,7 +21,7 @@ from django.urls import path
 
 from eventsourcing_app import context
 from eventsourcing_app.admin import EventSourcedAdmin, ParkedEventAdmin, StoredEventAdmin, SubscriptionAdmin
-from eventsourcing_app.admin.presentation import summary
+from eventsourcing_app.admin.values import summary
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from tests.samples.models import Book, Counter, Wallet
 

@@ -16,8 +16,10 @@ from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.pages import page_of
 from eventsourcing_app.access.visibility import may_view_events, visible_trail
-from eventsourcing_app.admin.presentation import NOTHING, Links, masked, summary, utc
+from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
+from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.values import NOTHING, masked, summary
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.recording import OF_THE_EVENT
 

@@ -22,8 +22,10 @@ from eventsourcing_app.admin.filters import (
     TypeFilter,
 )
 from eventsourcing_app.admin.keyset import KeysetChangeList
-from eventsourcing_app.admin.presentation import NOTHING, Links, breakable, brief, masked, pretty, utc
+from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked, pretty
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:

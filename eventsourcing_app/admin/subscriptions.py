@@ -15,8 +15,9 @@ from django.utils.translation import gettext_lazy as _
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import quotes_payload
 from eventsourcing_app.access.visibility import naming_narrowed
-from eventsourcing_app.admin.presentation import NOTHING, masked, trace, utc
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.values import NOTHING, masked, trace
 from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
 

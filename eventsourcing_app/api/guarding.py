@@ -8,6 +8,7 @@ from django.core.exceptions import ValidationError
 from django.http import Http404
 from rest_framework.generics import get_object_or_404
 
+from eventsourcing_app.access.commands import permission_of
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.api.reading import StateViews
 from eventsourcing_app.conf import conf
@@ -47,11 +48,7 @@ class GuardedCommands(StateViews):
         """Return the permission that a command needs, or a function that decides: see ``command_permissions``."""
         if command.name in self.command_permissions:
             return self.command_permissions[command.name]
-        options = self.model._meta
-        own = f"{command.name}_{options.model_name}"
-        if own in (codename for codename, *_names in options.permissions):
-            return f"{options.app_label}.{own}"
-        return f"{options.app_label}.{'add' if command.creates else 'change'}_{options.model_name}"
+        return permission_of(self.model, command)
 
     # What guards a command
 

@@ -1,0 +1,58 @@
+"""From numbers to the points of a line in SVG, drawn by the server: no script, and no style but that of classes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MARGIN = 4.0
+"""Room for the thickness of the line, in units of the drawing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plot:
+    """A line through points, in a drawing of ``width`` × ``height`` units; y falls, as SVG has it."""
+
+    width: int
+    height: int
+    points: Sequence[tuple[float, float]]
+    """Where each of the given points is drawn."""
+    steps: bool
+
+    @property
+    def path(self) -> str:
+        """The ``d`` of an SVG path; empty without points. In steps, a value holds until the next one."""
+        parts: list[str] = []
+        for index, (x, y) in enumerate(self.points):
+            if index == 0:
+                parts.append(f"M{x:.2f} {y:.2f}")
+            else:
+                parts.append(f"H{x:.2f}V{y:.2f}" if self.steps else f"L{x:.2f} {y:.2f}")
+        return "".join(parts)
+
+
+def plot(
+    values: Sequence[tuple[float, float]],
+    *,
+    width: int,
+    height: int,
+    steps: bool = False,
+    floor: float | None = None,
+) -> Plot:
+    """Scale ``values``, pairs of x and y with rising x, to a drawing. ``floor`` is a y that it shows in any case."""
+    if not values:
+        return Plot(width=width, height=height, points=(), steps=steps)
+    xs, ys = [x for x, _ in values], [y for _, y in values]
+    low, high = min(ys if floor is None else [*ys, floor]), max(ys if floor is None else [*ys, floor])
+    first, last = xs[0], xs[-1]
+
+    def across(x: float) -> float:
+        return _MARGIN + (width - 2 * _MARGIN) * ((x - first) / (last - first) if last > first else 0.5)
+
+    def up(y: float) -> float:
+        return height - _MARGIN - (height - 2 * _MARGIN) * ((y - low) / (high - low) if high > low else 0.5)
+
+    return Plot(width=width, height=height, points=[(across(x), up(y)) for x, y in values], steps=steps)

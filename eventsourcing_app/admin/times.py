@@ -1,0 +1,41 @@
+"""How moments look on a page: in UTC and exact, or how long ago with the exact time on hover."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from django.utils.html import format_html
+from django.utils.timesince import timesince, timeuntil
+from django.utils.translation import gettext as _
+
+from eventsourcing_app.log import clock
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from django.utils.safestring import SafeString
+
+
+def utc(moment: datetime, *, exact: bool = False) -> SafeString:
+    """A time in UTC: to the second, or to the microsecond."""
+    return format_html('<time datetime="{}">{}</time>', iso(moment), _text(moment, exact=exact))
+
+
+def relative(moment: datetime) -> SafeString:
+    """How long ago it was, or how long it will be, by the clock of the log; the exact time on hover."""
+    now = clock.now()
+    if moment > now:
+        shown = _("in %(time)s") % {"time": timeuntil(moment, now, depth=1)}
+    else:
+        shown = _("%(time)s ago") % {"time": timesince(moment, now, depth=1)}
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso(moment), _text(moment, exact=True), shown)
+
+
+def iso(moment: datetime) -> str:
+    """A time as machines read it."""
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _text(moment: datetime, *, exact: bool) -> str:
+    return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f UTC" if exact else "%Y-%m-%d %H:%M:%S UTC")
