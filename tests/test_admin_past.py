@@ -109,7 +109,7 @@ def text_of(response: Response, status: int = 200) -> str:
 
 def words_of(html: str) -> str:
     """What is read on a page."""
-    return " ".join(re.sub(r"<[^>]+>", " ", html).split())
+    return " ".join(re.sub(r"<[^>]+>", " ", html.replace("<wbr>", "")).split())
 
 
 def past(client: Client, wallet: Wallet, query: str = "", status: int = 200) -> str:
@@ -180,7 +180,7 @@ def test_the_state_at_a_time_says_whether_it_is_final(root: Client, wallet: Wall
     recorded = wallet.history()[0].recorded_at
     then = recorded.strftime("%Y-%m-%dT%H:%M:%S.%f")
     for when in (then, then + "Z", then.replace("T", " ")):
-        assert "Version 4, as it is now" in past(root, wallet, f"when={when}")
+        assert "Version 3 of 4" in past(root, wallet, f"when={when}")  # what was saved together
     page = past(root, wallet, "when=2999-01-01T00:00")
     assert "Not final yet" in page
     page = past(root, wallet, "when=2001-02-03T04:05%2B01:00")
@@ -253,7 +253,7 @@ def test_fields_that_the_page_does_not_show_are_told_nowhere(root: Client, walle
         assert "Owner" not in page, address
         assert "57.00" not in page, address
     assert seeing.get(f"{WALLETS}{wallet.pk}/past/?chart=balance").status_code == 400
-    assert "Labels was [] → is now [&quot;vip&quot;]" in past(seeing, wallet, "version=1")
+    assert "Labels → is now [&quot;vip&quot;]" in past(seeing, wallet, "version=1")
     assert "Balance" in past(root, wallet, "version=1")
 
 
@@ -353,7 +353,7 @@ def test_an_admin_of_another_model_shows_the_history_that_it_names(root: Client)
     page = text_of(root.get(f"{base}{other.pk}/change/"))
     assert "Time travel" not in page
     assert "History" in page  # that of Django, which is left to what has no aggregate
-    assert "change history" in text_of(root.get(f"{base}{other.pk}/history/"))
+    assert "Change history" in text_of(root.get(f"{base}{other.pk}/history/"))
     assert root.get(f"{base}{other.pk}/past/").status_code == 404
     assert root.get(f"{base}987654/past/").status_code == 302
     clerk = client_with("view_customer", "view_storedevent", PAYLOAD)

@@ -106,7 +106,9 @@ def _told(
 ) -> Sequence[ChangedField] | None:
     if changes is None:
         return None
-    told = changed_fields(audited.model, changes, shown=fields)
+    # That it has not ended need not be told of each event that begins one.
+    shown = [name for name in fields if name != "ended" or (name in changes and changes[name].after)]
+    told = changed_fields(audited.model, changes, shown=shown)
     return [field._replace(before=_cut(field.before), after=_cut(field.after)) for field in told]
 
 
