@@ -35,11 +35,11 @@ def test_an_auditor_finds_out_what_happened_to_an_account(page: Page, account: A
     page.get_by_role("main").get_by_role("link", name="Accounts").click()
     picture(page, "accounts")
     page.get_by_role("link", name="DE01", exact=True).click()
-    expect(page.get_by_text("2787.66")).to_be_visible()
+    expect(page.locator(".field-balance")).to_contain_text("2787.66")
     expect(page.get_by_role("button", name="Save")).to_have_count(0)
     picture(page, "account")
 
-    page.get_by_role("link", name="Audit trail").click()
+    page.get_by_role("link", name="Audit trail", exact=True).click()
     rows = page.locator(".es-trail tbody tr")
     expect(rows).to_have_count(9)
     expect(rows.first).to_contain_text("<b>Café</b> 🍰")
