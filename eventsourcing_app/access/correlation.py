@@ -7,7 +7,6 @@ as the page.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -133,10 +132,10 @@ def _roots(events: Sequence[StoredEvent], outside: Mapping[UUID, StoredEvent]) -
 def _outside(visible: StoredEventQuerySet, events: Sequence[StoredEvent]) -> dict[UUID, StoredEvent]:
     """Return the visible causes that are not among the events: of another correlation, or told before these."""
     known = {event.event_id: event.position for event in events}
-    asked = defaultdict[UUID, int](int)
+    asked = set()
     for event in events:
         if event.causation_id is not None and known.get(event.causation_id, event.position) >= event.position:
-            asked[event.causation_id] += 1
+            asked.add(event.causation_id)
     if not asked:
         return {}
     return {cause.event_id: cause for cause in visible.filter(event_id__in=list(asked)).only(*_NAMED)}

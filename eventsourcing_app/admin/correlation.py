@@ -138,7 +138,7 @@ def _item(
         stream=links.stream(event, in_brief=True),
         actor=told(event.actor, links, known),
         summary=summary_of(getattr(event, _BEGINNING)) if shown else masked(),
-        since_first=duration(event.recorded_at - first.recorded_at),
+        since_first="" if event is first else duration(event.recorded_at - first.recorded_at),
         since_cause="" if node.since_cause is None else duration(node.since_cause),
         cause=_cause(node, links, event.correlation_id),
         level=node.level + 1 if node.level > _MOST_LEVELS else 0,

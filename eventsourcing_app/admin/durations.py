@@ -22,12 +22,17 @@ def duration(span: timedelta) -> str:
 
 def _text(seconds: float) -> str:
     if seconds < 1:
-        return _("%(count)s ms") % {"count": number_format(round(seconds * 1000, 1 if seconds < 0.01 else 0))}
+        return _("%(count)s ms") % {"count": _number(seconds * 1000, 1 if seconds < 0.01 else None)}
     if seconds < _MINUTE:
-        return _("%(count)s s") % {"count": number_format(round(seconds, 1))}
+        return _("%(count)s s") % {"count": _number(seconds, 1)}
     whole = round(seconds)
     if whole < _HOUR:
         return _("%(minutes)d min %(seconds)d s") % {"minutes": whole // _MINUTE, "seconds": whole % _MINUTE}
     if whole < _DAY:
         return _("%(hours)d h %(minutes)d min") % {"hours": whole // _HOUR, "minutes": whole % _HOUR // _MINUTE}
     return _("%(days)d d %(hours)d h") % {"days": whole // _DAY, "hours": whole % _DAY // _HOUR}
+
+
+def _number(value: float, places: int | None) -> str:
+    rounded = round(value, places)
+    return number_format(int(rounded) if rounded == int(rounded) else rounded)

@@ -144,7 +144,6 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
             "data_json": pretty(event.data),
             "upcast_json": pretty(upcast.data) if differs else None,
             "problem": upcast.problem,
-            "metadata": sorted(event.metadata.items()) if isinstance(event.metadata, dict) else (),
             "metadata_json": pretty(event.metadata) if event.metadata else None,
             "hash": bytes(event.hash).hex(),
             "state": state,
