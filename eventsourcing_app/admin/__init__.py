@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from eventsourcing_app.admin.aggregates import EventSourcedAdmin
 from eventsourcing_app.admin.events import StoredEventAdmin
+from eventsourcing_app.admin.parked import ParkedEventAdmin
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
-from eventsourcing_app.admin.subscriptions import ParkedEventAdmin, SubscriptionAdmin
+from eventsourcing_app.admin.subscriptions import SubscriptionAdmin
 
 __all__ = ["EventSourcedAdmin", "ParkedEventAdmin", "ReadOnlyAdmin", "StoredEventAdmin", "SubscriptionAdmin"]
