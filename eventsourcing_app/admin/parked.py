@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.masking import may_view_payload
-from eventsourcing_app.access.subscriptions import may_operate, may_view_parked
+from eventsourcing_app.access.subscriptions import PARKED_FILTERS, may_operate, may_view_parked
 from eventsourcing_app.access.visibility import naming_narrowed
 from eventsourcing_app.admin.acts import ReasonForm
 from eventsourcing_app.admin.links import Links, linked
@@ -76,7 +76,9 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
         css = {"all": ["eventsourcing_app/admin.css", "eventsourcing_app/operate.css"]}
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return False
+        if lookup == "error":
+            return request is not None and may_view_payload(request.user)
+        return lookup in PARKED_FILTERS
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ParkedEvent]:
         return naming_narrowed(super().get_queryset(request), request.user).select_related("segment__subscription")

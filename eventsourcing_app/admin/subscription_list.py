@@ -12,9 +12,8 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 
-from eventsourcing_app.access.last_failures import last_failures
+from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
 from eventsourcing_app.access.pages import page_of
-from eventsourcing_app.access.subscriptions import quotes_payload
 from eventsourcing_app.admin.durations import duration
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.links import linked
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.access.last_failures import Failure
     from eventsourcing_app.admin.links import Links
     from eventsourcing_app.subscriptions.lag import Lag
-    from eventsourcing_app.subscriptions.overview import Overview
 
 _ERROR = 160
 
@@ -74,19 +72,21 @@ class SubscriptionList(KeysetChangeList):
 
 def _with_overviews(request: HttpRequest, rows: Any) -> list[Any]:
     known = overviews(rows)
-    failures = last_failures(request.user, known)
+    hidden = hidden_positions(request.user, known)
+    failures = last_failures(request.user, known, hidden=hidden)
     for overview in known:
         row: Any = overview.row
         row.overview, row.failure = overview, failures.get(row.name)
+        row.shows_reason = shows_reason(request.user, overview, hidden=hidden)
     return [overview.row for overview in known]
 
 
-def columns(links: Links, *, shown: bool) -> list[Callable[[Any], SafeString | str]]:
-    """What the list says of a subscription, for one who may see payloads if ``shown``."""
+def columns(links: Links) -> list[Callable[[Any], SafeString | str]]:
+    """What the list says of a subscription."""
 
     @admin.display(description=_("status"))
     def status(subscription: Any) -> SafeString | str:
-        return status_of(subscription.overview, shown=shown)
+        return status_of(subscription, shows_reason=subscription.shows_reason)
 
     @admin.display(description=_("kind"))
     def kind(subscription: Any) -> str:
@@ -115,14 +115,13 @@ def columns(links: Links, *, shown: bool) -> list[Callable[[Any], SafeString | s
     return [status, kind, lag, rate, segments, parked, last_error]
 
 
-def status_of(overview: Overview, *, shown: bool) -> SafeString:
+def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:
     """The status, and why; wrong if it is halted."""
-    row = overview.row
     is_wrong = row.status == Subscription.Status.HALTED
     badge = format_html('<span class="es-badge{}">{}</span>', " es-wrong" if is_wrong else "", row.get_status_display())
     if not row.status_reason:
         return badge
-    reason = masked() if quotes_payload(row) and not shown else _cut(row.status_reason)
+    reason = _cut(row.status_reason) if shows_reason else masked()
     return format_html('{} <span class="es-quiet es-reason">{}</span>', badge, reason)
 
 

@@ -17,10 +17,10 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.last_acts import last_acts
-from eventsourcing_app.access.last_failures import last_failures
+from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
 from eventsourcing_app.access.masking import may_view_payload
-from eventsourcing_app.access.subscriptions import may_operate, may_view_subscriptions, quotes_payload
-from eventsourcing_app.access.visibility import may_view_events, narrowed_positions
+from eventsourcing_app.access.subscriptions import may_operate, may_view_subscriptions
+from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin.act_names import name_of_act
 from eventsourcing_app.admin.acts import ACTS
 from eventsourcing_app.admin.durations import duration
@@ -83,7 +83,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         return SubscriptionList
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        return [*self.list_display, *columns(Links(self.admin_site, request), shown=may_view_payload(request.user))]
+        return [*self.list_display, *columns(Links(self.admin_site, request))]
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -91,7 +91,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         return (queryset.filter(name__startswith=search_term.strip()) if search_term.strip() else queryset), False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return False
+        return lookup in ("status", "kind")
 
     def get_urls(self) -> list[URLPattern]:
         act = path(
@@ -171,9 +171,9 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
 
     def _shown(self, request: HttpRequest, overview: Overview) -> dict[str, Any]:
         row, user, links = overview.row, request.user, Links(self.admin_site, request)
-        shown = may_view_payload(user)
+        hidden = hidden_positions(user, [overview])
         definition = registry.get(row.name)
-        hides_reason = row.status_reason and quotes_payload(row) and not shown
+        hides_reason = row.status_reason and not shows_reason(user, overview, hidden=hidden)
         possible = possible_acts(overview) if may_operate(user) else ()
         return {
             "overview": overview,
@@ -190,8 +190,8 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
             "parked_url": links.parked_url(subscription=row.name),
             "place": "" if definition is None else definition.place,
             "created": utc(row.created_at),
-            "failure": failure_of(links, last_failures(user, [overview]).get(row.name)),
-            "segments": _segments(request, overview, links),
+            "failure": failure_of(links, last_failures(user, [overview], hidden=hidden).get(row.name)),
+            "segments": _segments(overview, links, hidden=hidden, shown=may_view_payload(user)),
             "acts": [{"act": ACTS[name], "url": self._url_of(row.name, name)} for name in possible],
             "may_view_events": may_view_events(user),
             "last_acts": _last_acts(request, row.name, links),
@@ -219,20 +219,18 @@ def _act(act: Act, overview: Overview, form: ActForm, *, seen: str) -> str:
         return act.run(name, form.cleaned_data)
 
 
-def _segments(request: HttpRequest, overview: Overview, links: Links) -> list[dict[str, Any]]:
-    shown = may_view_payload(request.user)
-    stopped = {segment.stopped_at for segment in overview.segments if segment.stopped_at is not None}
-    visible = narrowed_positions(request.user, stopped) if stopped else stopped
+def _segments(overview: Overview, links: Links, *, hidden: set[int], shown: bool) -> list[dict[str, Any]]:
     last = overview.lag.checkpoint + overview.lag.events
     lines = []
     for segment in overview.segments:
-        is_hidden = segment.stopped_at is not None and segment.stopped_at not in visible
+        is_hidden = segment.failed_position in hidden
+        stopped_at = None if is_hidden else segment.stopped_at
         lines.append(
             {
                 "segment": segment,
                 "events": max(0, last - segment.checkpoint),
-                "stopped_at": None if is_hidden else segment.stopped_at,
-                "event_url": None if is_hidden or not segment.stopped_at else links.event_url(segment.stopped_at),
+                "stopped_at": stopped_at,
+                "event_url": None if stopped_at is None else links.event_url(stopped_at),
                 "failed": relative(segment.failed_at) if segment.failed_at else "",
                 "retry": relative(segment.retry_at) if segment.retry_at else "",
                 "error": _error(segment.last_error, shown=shown and not is_hidden),
