@@ -1,14 +1,20 @@
-"""How long something took, in the two largest units: exact where it is short, readable where it is long."""
+"""How long something takes: in short, exact where it is short itself; or in words, with the exact time on hover."""
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from eventsourcing_app.log import clock
 
 if TYPE_CHECKING:
-    from datetime import timedelta
+    from django.utils.safestring import SafeString
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 
@@ -18,6 +24,20 @@ def duration(span: timedelta) -> str:
     seconds = abs(span.total_seconds())
     text = _text(seconds)
     return f"−{text}" if span.total_seconds() < 0 else text
+
+
+def in_words(seconds: float) -> SafeString:
+    """Return a span of time in words, in its two largest units, with the exact seconds on hover."""
+    exact = _("%(seconds)s s") % {"seconds": f"{seconds:.3f}".rstrip("0").rstrip(".")}
+    return format_html('<span title="{}">{}</span>', exact, _words(seconds))
+
+
+def _words(seconds: float) -> str:
+    if seconds < _MINUTE:
+        whole = int(seconds)
+        return ngettext("%(number)d second", "%(number)d seconds", whole) % {"number": whole}
+    now = clock.now()
+    return timesince(now - timedelta(seconds=seconds), now)
 
 
 def _text(seconds: float) -> str:

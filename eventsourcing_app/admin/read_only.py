@@ -12,6 +12,8 @@ from eventsourcing_app.access.events import is_text
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.http import HttpRequest, HttpResponse
 
     _ModelAdmin = admin.ModelAdmin
@@ -29,7 +31,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class ReadOnlyAdmin(_ModelAdmin[M]):
     """Lists and shows a model's rows, for users with its view permission; nobody can add, change or delete any."""
 
-    actions = None
+    actions: Sequence[str] | None = None
     show_facets = admin.ShowFacets.NEVER
     """Facets count the whole table, once for each choice of each filter."""
     show_full_result_count = False
