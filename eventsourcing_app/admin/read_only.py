@@ -53,9 +53,7 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         require_reading(request)
-        for name, values in request.GET.lists():
-            if not all(map(is_text, (name, *values))):
-                raise BadRequest("A parameter of the address contains a character that no text has.")
+        require_text(request)
         return super().changelist_view(request, extra_context)
 
     def changeform_view(
@@ -82,3 +80,10 @@ def require_reading(request: HttpRequest) -> None:
     """Answer 403 to every method that could be meant to write."""
     if request.method not in _READING:
         raise PermissionDenied
+
+
+def require_text(request: HttpRequest) -> None:
+    """Answer 400 to parameters with which no database can compare."""
+    for name, values in request.GET.lists():
+        if not all(map(is_text, (name, *values))):
+            raise BadRequest("A parameter of the address contains a character that no text has.")
