@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 from eventsourcing_app.admin.aggregates import EventSourcedAdmin
+from eventsourcing_app.admin.commands import CommandsMixin
 from eventsourcing_app.admin.events import StoredEventAdmin
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.admin.subscriptions import ParkedEventAdmin, SubscriptionAdmin
 
-__all__ = ["EventSourcedAdmin", "ParkedEventAdmin", "ReadOnlyAdmin", "StoredEventAdmin", "SubscriptionAdmin"]
+__all__ = [
+    "CommandsMixin",
+    "EventSourcedAdmin",
+    "ParkedEventAdmin",
+    "ReadOnlyAdmin",
+    "StoredEventAdmin",
+    "SubscriptionAdmin",
+]

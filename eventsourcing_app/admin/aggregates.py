@@ -16,6 +16,7 @@ from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.pages import page_of
 from eventsourcing_app.access.visibility import may_view_events, visible_trail
+from eventsourcing_app.admin.commands import CommandsMixin
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.admin.times import utc
@@ -35,7 +36,7 @@ A = TypeVar("A", bound=EventSourcedModel)
 _OF_THE_BASE = ("version", "changed", "has_ended")
 
 
-class EventSourcedAdmin(ReadOnlyAdmin[A]):
+class EventSourcedAdmin(CommandsMixin[A], ReadOnlyAdmin[A]):
     """Base of the admin of event-sourced models: state, version, and the audit trail behind the button "Audit trail".
 
     Users need the model's view permission, for the trail ``eventsourcing_app.view_storedevent`` as well, and to see in
