@@ -10,6 +10,7 @@ from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.admin.audit import AuditTrailMixin
+from eventsourcing_app.admin.commands import CommandsMixin
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.admin.times import relative, utc
 from eventsourcing_app.admin.values import NOTHING
@@ -26,10 +27,10 @@ A = TypeVar("A", bound=EventSourcedModel)
 _OF_THE_BASE = ("version", "changed_when", "has_ended")
 
 
-class EventSourcedAdmin(AuditTrailMixin[A], ReadOnlyAdmin[A]):
-    """Base of the admin of event-sourced models: state and version, read-only, with audit trail and travel in time.
+class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
+    """Base of the admin of event-sourced models: the state, read-only, its commands, its audit trail and its past.
 
-    Users need the model's view permission; for its history see ``AuditTrailMixin``.
+    Users need the model's view permission; for its history see ``AuditTrailMixin``, for commands ``CommandsMixin``.
     """
 
     list_display: tuple[str | Callable[[A], str | bool], ...] = ("__str__", "version", "changed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -11,13 +10,11 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 from rest_framework.validators import ProhibitSurrogateCharactersValidator
 
+from eventsourcing_app.aggregates.arguments import AMOUNT, LARGEST_INTEGER, plain_member
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from enum import Enum
-
-_AMOUNT = re.compile(r"-?[0-9]+([.][0-9]+)?([eE][+-]?[0-9]+)?")
-LARGEST_INTEGER = 2**53 - 1
-"""Beyond it, readers of JSON round."""
 
 
 class ExactCharField(serializers.CharField):
@@ -101,7 +98,7 @@ class AmountField(serializers.DecimalField):
         if isinstance(data, bool) or not isinstance(data, (str, int, Decimal)):
             self.fail("invalid")
         # Digits are what JSON and the event will have: no blanks, no underscores, and no other scripts' digits.
-        if isinstance(data, str) and not _AMOUNT.fullmatch(data):
+        if isinstance(data, str) and not AMOUNT.fullmatch(data):
             self.fail("invalid")
         if isinstance(data, str) and self.longest is not None and len(data) > self.longest:
             self.fail("max_digits", max_digits=self.max_digits)
@@ -160,7 +157,7 @@ class OneOfField(serializers.Field[Any, Any, Any, Any]):
 
     def __init__(self, *, members: Sequence[Enum | str | int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.members = {_plain(member): member for member in members}
+        self.members = {plain_member(member): member for member in members}
 
     def to_internal_value(self, data: Any) -> Any:
         # With their types: True == 1, and neither may stand for the other.
@@ -170,8 +167,4 @@ class OneOfField(serializers.Field[Any, Any, Any, Any]):
         return found[type(data), data]
 
     def to_representation(self, value: Any) -> Any:
-        return _plain(value)
-
-
-def _plain(member: Any) -> Any:
-    return getattr(member, "value", member)
+        return plain_member(value)

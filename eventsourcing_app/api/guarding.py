@@ -10,8 +10,8 @@ from rest_framework.generics import get_object_or_404
 
 from eventsourcing_app.access.commands import permission_of
 from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.locking import locking
 from eventsourcing_app.api.reading import StateViews
-from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -109,13 +109,8 @@ class GuardedCommands(StateViews):
         if not self._locking:
             return found
         self._locking = False
-        query = found.query
-        windows = any(getattr(each, "contains_over_clause", False) for each in query.annotations.values())
-        if query.distinct or query.group_by is not None or windows:
-            # PostgreSQL locks no rows of these; the rows that they come from it does.
-            self._rewritten = True
-            found = self.model._default_manager.using(conf.DATABASE).filter(pk__in=found.order_by().values("pk"))
-        return found.select_for_update(no_key=True, of=("self",))
+        locked, self._rewritten = locking(found)
+        return locked
 
     def key_of_object(self, pk: Any, *, repeatable: bool) -> Any:
         """Return the key of a visible object, by its text; ``repeatable``: see ``_key_of_gone``. Raises ``Http404``."""

@@ -12,7 +12,7 @@ from django.db.models import UUIDField
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.plumbing import is_jsonschema_compliant
 
-from eventsourcing_app.api.fields import LARGEST_INTEGER
+from eventsourcing_app.aggregates.arguments import LARGEST_INTEGER
 
 if TYPE_CHECKING:
     from eventsourcing_app.aggregates.declare import Command

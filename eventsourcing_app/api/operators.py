@@ -11,9 +11,9 @@ from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
 from eventsourcing_app.access.subscriptions import MAX_BURST, MAX_REASON, quotes_payload
+from eventsourcing_app.aggregates.arguments import LARGEST_INTEGER
 from eventsourcing_app.api.commands import StrictSerializer
 from eventsourcing_app.api.fields import (
-    LARGEST_INTEGER,
     ExactCharField,
     ExactIntegerField,
     UTCField,

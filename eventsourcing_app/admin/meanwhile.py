@@ -1,0 +1,126 @@
+"""What has happened to an aggregate since somebody looked at it, as far as that user may see it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.visibility import is_whole, visible_trail
+from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.values import changed_fields, label_of, masked, summary, value_of_field
+from eventsourcing_app.aggregates.arguments import field_named
+from eventsourcing_app.aggregates.values import value_of
+from eventsourcing_app.exceptions import EventUnreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.utils.safestring import SafeString
+
+    from eventsourcing_app.access.visibility import Viewer
+    from eventsourcing_app.admin.links import Links
+    from eventsourcing_app.admin.values import ChangedField
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.records import StoredEvent
+
+MOST_EVENTS: Final = 20
+"""How many events are told at most."""
+
+
+class Fact(NamedTuple):
+    """A field and its value, as a reader sees them."""
+
+    label: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One event, and what it changed; ``None`` where the user may not see that."""
+
+    event: StoredEvent
+    url: str | None
+    recorded: SafeString
+    actor: SafeString | str
+    summary: SafeString | str
+    changes: Sequence[ChangedField] | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meanwhile:
+    """What has happened between two versions."""
+
+    since: int
+    until: int
+    lines: Sequence[Line]
+    """The newest events, newest first; none for those who may not see events."""
+    has_more: bool
+    history_url: str | None
+    changes: Sequence[ChangedField] | None
+    """What is different now; ``None`` where the user may not see that."""
+    state: Sequence[Fact]
+
+
+def meanwhile(aggregate: EventSourcedModel, since: int, user: Viewer, links: Links, shown: Sequence[str]) -> Meanwhile:
+    """Tell what has happened since a version. ``shown`` are the fields that the user sees of the state."""
+    model, until = type(aggregate), aggregate.version
+    fields = [name for name in shown if field_named(model, name) is not None]
+    trail = without_masked(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
+    events = list(trail.order_by("-version")[: MOST_EVENTS + 1])
+    history = aggregate.history().filter(version__lte=until)
+    told = may_view_payload(user) and bool(events) and is_whole(user, history)
+    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if told else {}
+    readable = may_view_payload(user)
+    return Meanwhile(
+        since=since,
+        until=until,
+        lines=[_line(links, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
+        has_more=len(events) > MOST_EVENTS,
+        history_url=links.aggregate_url(aggregate.stream_type, aggregate.stream_key, "history") if events else None,
+        changes=_between(aggregate, since, fields) if told else None,
+        state=facts_of(aggregate, fields),
+    )
+
+
+def facts_of(aggregate: EventSourcedModel, shown: Sequence[str]) -> list[Fact]:
+    """Return the fields of a state that are columns."""
+    model = type(aggregate)
+    found = [(name, field_named(model, name)) for name in shown]
+    return [
+        Fact(label_of(model, name), value_of_field(model, name, value_of(aggregate, field)))
+        for name, field in found
+        if field is not None and field.concrete and field.attname in aggregate.__dict__
+    ]
+
+
+def _line(links: Links, event: StoredEvent, changes: Sequence[ChangedField] | None, readable: bool) -> Line:
+    return Line(
+        event=event,
+        url=links.event_url(event.position),
+        recorded=utc(event.recorded_at),
+        actor=links.events(event.actor, actor=event.actor),
+        summary=summary(event.data) if readable else masked(),
+        changes=changes,
+    )
+
+
+def _by_version(
+    aggregate: EventSourcedModel, events: Sequence[StoredEvent], fields: Sequence[str]
+) -> dict[int | None, list[ChangedField]]:
+    model = type(aggregate)
+    versions = [event.version or 0 for event in events]
+    found: dict[int | None, list[ChangedField]] = {}
+    with suppress(EventUnreadable):  # from the first on that nobody can read, nothing is known
+        for entry in model.objects.trail(aggregate.pk, since=min(versions) - 1, until=max(versions)):
+            found[entry.recorded.version] = changed_fields(model, entry.changes, shown=fields)
+    return found
+
+
+def _between(aggregate: EventSourcedModel, since: int, fields: Sequence[str]) -> list[ChangedField] | None:
+    model = type(aggregate)
+    with suppress(EventUnreadable):
+        found: Any = model.objects.diff(aggregate.pk, since=since, until=aggregate.version)
+        return changed_fields(model, found.changes, shown=fields)
+    return None
