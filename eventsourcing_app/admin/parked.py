@@ -14,9 +14,11 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import PARKED_FILTERS, may_operate, may_view_parked
@@ -62,7 +64,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
     other actions than these two: no form of the admin writes.
     """
 
-    list_display = ("position", "wire_name", "state_in_short", "attempts", "seen", "retry")
+    list_display = ("position", "wire_name", "state_in_short", "seen")
     list_display_links = ("wire_name",)
     list_filter = (SubscriptionFilter, StateFilter)
     list_per_page = 100
@@ -118,7 +120,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
                 return NOTHING
             return format_html('<span class="es-reason">{}</span>', parked.reason) if shown else masked()
 
-        return (event, "wire_name", subscription, stream, "state_in_short", "attempts", "seen", "retry", error)
+        return (event, "wire_name", "state_in_short", error, subscription, stream, "seen")
 
     @admin.display(description=_("type"))
     def wire_name(self, parked: ParkedEvent) -> SafeString:
@@ -127,18 +129,21 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
 
     @admin.display(description=_("state"))
     def state_in_short(self, parked: ParkedEvent) -> SafeString | str:
-        """Why it is parked; wrong if it is dead."""
-        return _state(parked)
+        """Why it is parked, wrong if it is dead; how often it was tried, and when it will be again."""
+        lines = [_state(parked)]
+        if parked.attempts:
+            tried = ngettext("%(number)d attempt", "%(number)d attempts", parked.attempts)
+            lines.append(tried % {"number": parked.attempts})
+        if parked.retry_at is not None:
+            lines.append(format_html(_now("retry {}"), relative(parked.retry_at)))
+        return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
 
     @admin.display(description=_("failed first, last"))
     def seen(self, parked: ParkedEvent) -> SafeString | str:
         """When it failed first and last."""
+        if parked.first_failed_at == parked.last_failed_at:
+            return _moment(parked.last_failed_at)
         return format_html("{}<br>{}", _moment(parked.first_failed_at), _moment(parked.last_failed_at))
-
-    @admin.display(description=_("next retry"))
-    def retry(self, parked: ParkedEvent) -> SafeString | str:
-        """When it will be tried again."""
-        return _moment(parked.retry_at)
 
     # Acting
 

@@ -112,7 +112,7 @@ def columns(links: Links) -> list[Callable[[Any], SafeString | str]]:
     def last_error(subscription: Any) -> SafeString | str:
         return failure_of(links, subscription.failure)
 
-    return [status, kind, lag, rate, segments, parked, last_error]
+    return [status, lag, parked, last_error, kind, rate, segments]
 
 
 def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:

@@ -72,7 +72,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     list_per_page = 50
     sortable_by = ("name",)
     search_fields = ("name",)
-    search_help_text = _("How its name begins.")
+    search_help_text = _("Name begins with")
     change_form_template = "admin/eventsourcing_app/subscription/change_form.html"
     act_template = "admin/eventsourcing_app/subscription/act.html"
 
