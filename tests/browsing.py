@@ -88,6 +88,7 @@ def check_accessible(page: Page) -> None:
     for scheme, size in (("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE)):
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.set_viewport_size(size)  # type: ignore[arg-type]
+        page.wait_for_timeout(300)  # the admin's links fade from one colour into the other
         for fault in Axe().run(page).response["violations"]:
             if fault["impact"] in ("serious", "critical"):
                 places = "; ".join(node["html"] for node in fault["nodes"][:3])
