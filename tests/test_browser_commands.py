@@ -1,4 +1,4 @@
-"""A teller works with accounts in a real browser: forms, refusals, what somebody else did meanwhile; no script needed."""
+"""A teller works with accounts in a real browser: forms, refusals, and what somebody else did meanwhile."""
 
 from __future__ import annotations
 
@@ -72,13 +72,6 @@ def test_a_teller_withdraws_too_much_and_reads_why(page: Page, account: Account,
     assert (event.actor, event.data["amount"]) == (f"user:{User.objects.get().pk}", "40.00")
 
     page.go_back()
-    page.go_back()  # to the form, which is the same one
-    page.get_by_label("Amount").fill("40")
-    page.get_by_label("Reference").fill("Rent")
-    page.get_by_role("button", name="Withdraw").click()
-    expect(page.locator(".messagelist .warning")).to_contain_text("nothing was done again")
-    assert Account.objects.get().balance == Decimal("60.00")
-
     page.get_by_role("link", name="Deposit", exact=True).click()
     with context(actor="user:77"):
         Account.objects.perform(account.pk, Account.withdraw, amount=Decimal("30.00"), reference="Rent")
@@ -104,7 +97,11 @@ def test_what_somebody_else_did_meanwhile_is_shown_without_scripts(
     page.get_by_label("Owner").fill("Bob")
     page.get_by_role("button", name="Open account").click()
     expect(page.locator(".messagelist .success")).to_contain_text("Open account: done, as version 1")
-    expect(page.get_by_text("Bob").first).to_be_visible()
+    page.go_back()  # to the form, which is the same one
+    page.get_by_label("Owner").fill("Bob")
+    page.get_by_role("button", name="Open account").click()
+    expect(page.locator(".messagelist .warning")).to_contain_text("nothing was done again")
+    assert Account.objects.filter(owner="Bob").count() == 1
 
     page.goto(f"{ACCOUNTS}{account.pk}/change/")
     page.get_by_role("link", name="Deposit", exact=True).click()
