@@ -22,6 +22,7 @@ from eventsourcing_app.access import correlation
 from eventsourcing_app.access.correlation import correlation_of
 from eventsourcing_app.admin import EventSourcedAdmin, StoredEventAdmin
 from eventsourcing_app.admin.durations import duration
+from eventsourcing_app.log.records import StoredEventQuerySet
 from eventsourcing_app.models import StoredEvent
 from tests.samples.events import NeverApplied, RateChanged
 from tests.samples.factories import LOG, open_wallet, tamper
@@ -46,6 +47,10 @@ def root() -> Client:
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
     return client
+
+
+def all_events() -> StoredEventQuerySet:
+    return StoredEventQuerySet(StoredEvent)
 
 
 def fact(cause: StoredEvent | None = None, correlation_id: str = "one", key: str = "") -> StoredEvent:
@@ -104,7 +109,7 @@ def test_effects_stand_below_their_causes_across_streams(root: Client) -> None:
     below = fact(left)
     alone = fact()
     expected = [(first.position, 0), (left.position, 1), (below.position, 2), (right.position, 1), (alone.position, 0)]
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(all_events(), "one")
     assert levels(found) == expected
     assert lists_of(root) == expected
     assert [node.event for node in found.roots] == [first, alone]
@@ -113,7 +118,7 @@ def test_effects_stand_below_their_causes_across_streams(root: Client) -> None:
 def test_a_cause_of_another_correlation_is_told_as_such(root: Client) -> None:
     elsewhere = fact(correlation_id="two")
     fact(elsewhere)
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(all_events(), "one")
     (node,) = found.roots
     assert node.cause == elsewhere
     page = root.get(f"{PAGE}?id=one").content.decode()
@@ -130,7 +135,7 @@ def test_a_cause_that_nobody_knows_is_told_as_such(root: Client) -> None:
 
 def test_a_chain_of_any_length_is_told(root: Client) -> None:
     events = chain(130)
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(all_events(), "one")
     assert levels(found) == [(event.position, level) for level, event in enumerate(events)]
     shown = lists_of(root)
     assert [position for position, _depth in shown[: 2 * 41 : 1]][:41] == [event.position for event in events[:41]]
@@ -143,7 +148,7 @@ def test_circles_and_causes_from_the_future_end(root: Client) -> None:
     one, two, three = chain(3)
     tamper(f"UPDATE {LOG} SET causation_id = %s WHERE position = %s", [_stored(three.event_id), one.position])
     tamper(f"UPDATE {LOG} SET causation_id = %s WHERE position = %s", [_stored(two.event_id), two.position])
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(all_events(), "one")
     assert sorted(levels(found)) == [(one.position, 0), (two.position, 0), (three.position, 1)]
     assert len(lists_of(root)) >= 3
 
@@ -157,7 +162,7 @@ def test_streams_and_durations_are_summed_up(root: Client) -> None:
         open_wallet("Ada", 1, 2)
     fact(key="a")
     fact(key="b")
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(all_events(), "one")
     assert len(found.events) == 5
     assert len(found.streams) == 3
     assert found.duration == found.events[-1].recorded_at - found.events[0].recorded_at

@@ -271,7 +271,11 @@ class AuditTrailMixin(_ModelAdmin[M]):
 
     def _parent_template(self) -> dict[str, Any]:
         """The template that ours extends: that of the class which the mixin stands before, or Django's."""
-        foreign = getattr(super(), "change_form_template", None)
+        classes = type(self).__mro__
+        behind = classes[classes.index(AuditTrailMixin) + 1 :]
+        templates = (vars(each).get("change_form_template") for each in behind)
+        ours = AuditTrailMixin.change_form_template  # CommandsMixin has it too
+        foreign = next((template for template in templates if template and template != ours), None)
         return {"audited_base": foreign or "admin/change_form.html", "keeps_tools": bool(foreign)}
 
 

@@ -53,9 +53,10 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
     payload_labels: ClassVar[Mapping[str, str]] = {}
     """Labels by ``"<wire name>.<field>"``, or by ``"<field>"`` for the events of all types."""
 
-    class Media:
-        css = {"all": ["eventsourcing_app/event.css"]}
-        js = [forms.Script("eventsourcing_app/event.js", type="module")]
+    @property
+    def media(self) -> forms.Media:
+        script = forms.Script("eventsourcing_app/event.js", type="module")
+        return super().media + forms.Media(css={"all": ["eventsourcing_app/event.css"]}, js=[script])  # type: ignore[list-item]  # its stubs know texts only
 
     def payload_label(self, event: StoredEvent, name: str) -> str | None:
         """Return the label of a field of what an event says; ``None`` for that of the model, or its name in words."""

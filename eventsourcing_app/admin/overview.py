@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from eventsourcing_app.subscriptions.lag import Lag
 
 T = TypeVar("T")
-STATUS_FILTER: Final = "status__exact"
-STATE_FILTER: Final = "state__exact"
+STATUS_FILTER: Final = "status"
+STATE_FILTER: Final = "state"
 """How the lists of subscriptions and parked events call their filters."""
 MOST_PARKED: Final = 10_000
 """Parked events that are counted at most: of more it is said that there are more."""
