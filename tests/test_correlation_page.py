@@ -104,7 +104,7 @@ def test_effects_stand_below_their_causes_across_streams(root: Client) -> None:
     below = fact(left)
     alone = fact()
     expected = [(first.position, 0), (left.position, 1), (below.position, 2), (right.position, 1), (alone.position, 0)]
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(StoredEvent.objects.get_queryset(), "one")
     assert levels(found) == expected
     assert lists_of(root) == expected
     assert [node.event for node in found.roots] == [first, alone]
@@ -113,7 +113,7 @@ def test_effects_stand_below_their_causes_across_streams(root: Client) -> None:
 def test_a_cause_of_another_correlation_is_told_as_such(root: Client) -> None:
     elsewhere = fact(correlation_id="two")
     fact(elsewhere)
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(StoredEvent.objects.get_queryset(), "one")
     (node,) = found.roots
     assert node.cause == elsewhere
     page = root.get(f"{PAGE}?id=one").content.decode()
@@ -130,7 +130,7 @@ def test_a_cause_that_nobody_knows_is_told_as_such(root: Client) -> None:
 
 def test_a_chain_of_any_length_is_told(root: Client) -> None:
     events = chain(130)
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(StoredEvent.objects.get_queryset(), "one")
     assert levels(found) == [(event.position, level) for level, event in enumerate(events)]
     shown = lists_of(root)
     assert [position for position, _depth in shown[: 2 * 41 : 1]][:41] == [event.position for event in events[:41]]
@@ -143,7 +143,7 @@ def test_circles_and_causes_from_the_future_end(root: Client) -> None:
     one, two, three = chain(3)
     tamper(f"UPDATE {LOG} SET causation_id = %s WHERE position = %s", [_stored(three.event_id), one.position])
     tamper(f"UPDATE {LOG} SET causation_id = %s WHERE position = %s", [_stored(two.event_id), two.position])
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(StoredEvent.objects.get_queryset(), "one")
     assert sorted(levels(found)) == [(one.position, 0), (two.position, 0), (three.position, 1)]
     assert len(lists_of(root)) >= 3
 
@@ -157,7 +157,7 @@ def test_streams_and_durations_are_summed_up(root: Client) -> None:
         open_wallet("Ada", 1, 2)
     fact(key="a")
     fact(key="b")
-    found = correlation_of(StoredEvent.objects.all(), "one")
+    found = correlation_of(StoredEvent.objects.get_queryset(), "one")
     assert len(found.events) == 5
     assert len(found.streams) == 3
     assert found.duration == found.events[-1].recorded_at - found.events[0].recorded_at
