@@ -47,12 +47,12 @@ def test_an_auditor_finds_out_what_happened_to_an_account(page: Page, account: A
     picture(page, "trail")
 
     rows.first.get_by_role("link", name="9", exact=True).click()
-    data = page.locator(".field-data pre")
-    expect(data).to_contain_text('"amount": "12.34"')
+    data = page.locator(".es-payload")
+    expect(data).to_contain_text("12.34\u00a0EUR")
     expect(data).to_contain_text("<b>Café</b> 🍰")
     picture(page, "event")
     page.get_by_role("link", name="Previous in stream").click()
-    expect(data).to_contain_text('"amount": "700.00"')
+    expect(data).to_contain_text("700.00\u00a0EUR")
 
     page.get_by_role("link", name="Whole stream").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(9)

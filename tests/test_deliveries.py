@@ -225,6 +225,18 @@ def test_one_that_was_built_again(event: StoredEvent) -> None:
     assert outcome(event) == Outcome.HANDLED
 
 
+def test_that_another_event_was_skipped_does_not_count(event: StoredEvent) -> None:
+    later = open_wallet("Bob", 1).history()[1]
+    stored(checkpoint=later.position)
+    acts.record_act(
+        acts.EventSkipped(
+            subscription=NAME, reason="r", position=later.position, event_id=later.event_id, type=later.type
+        )
+    )
+    assert outcome(event) == Outcome.HANDLED
+    assert outcome(later) == Outcome.SKIPPED
+
+
 def test_what_was_done_to_another_does_not_count(event: StoredEvent) -> None:
     stored(checkpoint=event.position)
     stored("t.other", types=("samples.book_listed",))

@@ -185,18 +185,19 @@ def test_acts_that_are_not_there_for_a_user_are_not_told(root: Client, settings:
         acts(1, name)
     settings.EVENTSOURCING = {"DISPATCHER": "none", "VISIBLE_EVENTS": none_of_mail}
     assert len(lines(root)) == 1
-    assert "samples.mail" not in root.get(OPERATORS).content.decode()
+    assert "samples.mail" not in root.get(OPERATORS).content.decode().replace("<wbr>", "")
 
 
 def test_more_acts_and_more_actors_take_no_more_queries(root: Client) -> None:
     subscription("samples.mail")
     counts = []
-    for _round in range(2):
-        for number in range(6):
-            with context(actor=f"user:{number}"):
+    for count in (2, 12):
+        for number in range(count):
+            user = User.objects.create_user(f"operator {count} {number}")
+            with context(actor=f"user:{user.pk}"):
                 acts(2)
         with CaptureQueriesContext(connection) as queries:
-            root.get(OPERATORS)
+            assert "operator 2 1" in root.get(OPERATORS).content.decode()
         counts.append(len(queries))
     assert counts[0] == counts[1]
 

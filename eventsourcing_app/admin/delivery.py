@@ -13,7 +13,7 @@ from eventsourcing_app.access.subscriptions import may_view_parked, may_view_sub
 from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.admin.links import linked
 from eventsourcing_app.admin.times import relative
-from eventsourcing_app.admin.values import masked
+from eventsourcing_app.admin.values import breakable, masked
 from eventsourcing_app.subscriptions.deliveries import Outcome, deliveries
 from eventsourcing_app.subscriptions.records import Subscription
 
@@ -85,7 +85,7 @@ class _Teller:
         row = delivery.subscription
         active = row.status == Subscription.Status.ACTIVE
         return DeliveryLine(
-            subscription=linked(row.name, self._links.subscription_url(row.name)),
+            subscription=linked(breakable(row.name), self._links.subscription_url(row.name)),
             kind=row.get_kind_display(),
             status="" if active else row.get_status_display(),
             outcome=str(WORDS[delivery.outcome]),

@@ -21,7 +21,7 @@ from eventsourcing_app.admin.pages import page
 from eventsourcing_app.admin.people import people, told
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.admin.times import relative
-from eventsourcing_app.admin.values import NOTHING, label_of, masked
+from eventsourcing_app.admin.values import NOTHING, breakable, label_of, masked
 from eventsourcing_app.log.records import StoredEvent
 from eventsourcing_app.subscriptions.acts import ACTS
 
@@ -121,7 +121,7 @@ def _line(links: Links, act: StoredEvent, actor: str, visible: Collection[int] |
         recorded=relative(act.recorded_at),
         actor=actor,
         verb=str(ACTS[act.type]),
-        subscription=linked(act.stream_key, links.subscription_url(act.stream_key)),
+        subscription=linked(breakable(act.stream_key), links.subscription_url(act.stream_key)),
         reason=masked() if hidden else str(act.data.get("reason") or NOTHING),
         details=None if visible is None else _details(links, act.data, visible),
     )
