@@ -94,7 +94,7 @@ def test_an_operator_steers_a_subscription(page: Page, fails_at: set[int], fault
     picture(page, "subscription-skip")
     page.get_by_label("Reason").fill("It was sent by hand.")
     page.get_by_role("button", name="Skip the event").click()
-    expect(page.get_by_text("t.halting gives up")).to_be_visible()
+    expect(page.get_by_text("Skipped for t.halting")).to_be_visible()
 
     page.goto(f"/admin/eventsourcing_app/subscription/{NAME}/change/")
     page.get_by_role("link", name="Reset").click()
@@ -104,7 +104,7 @@ def test_an_operator_steers_a_subscription(page: Page, fails_at: set[int], fault
     check_accessible(page)
     page.get_by_label("Reason").fill("All letters were lost.")
     page.get_by_role("button", name="Reset").click()
-    expect(page.get_by_text(f"{NAME} was moved.")).to_be_visible()
+    expect(page.get_by_text(f"Moved: {NAME}.")).to_be_visible()
     expect(page.locator("#es-last-acts + div tbody tr").first).to_contain_text("All letters were lost.")
     picture(page, "subscription")
     page.get_by_role("link", name="Set rate").click()

@@ -142,40 +142,42 @@ class Act:
 
 def _pause(name: str, given: Mapping[str, Any]) -> str:
     operate.pause(name, reason=given["reason"])
-    return _now("%(name)s is paused.") % {"name": name}
+    return _now("Paused: %(name)s.") % {"name": name}
 
 
 def _resume(name: str, given: Mapping[str, Any]) -> str:
     operate.resume(name, reason=given["reason"])
-    return _now("%(name)s goes on.") % {"name": name}
+    return _now("Resumed: %(name)s.") % {"name": name}
 
 
 def _retry(name: str, given: Mapping[str, Any]) -> str:
     number = operate.retry(name, reason=given["reason"])
-    told = ngettext("%(name)s tries %(number)d event again.", "%(name)s tries %(number)d events again.", number)
+    told = ngettext(
+        "Tried again for %(name)s: %(number)d event.", "Tried again for %(name)s: %(number)d events.", number
+    )
     return told % {"name": name, "number": number}
 
 
 def _skip(name: str, given: Mapping[str, Any]) -> str:
     operate.skip(name, given["position"], reason=given["reason"])
-    return _now("%(name)s gives up #%(position)d.") % {"name": name, "position": given["position"]}
+    return _now("Skipped for %(name)s: #%(position)d.") % {"name": name, "position": given["position"]}
 
 
 def _catch_up(name: str, given: Mapping[str, Any]) -> str:
     position = operate.catch_up(name, reason=given["reason"])
-    return _now("%(name)s is served first, up to #%(position)d.") % {"name": name, "position": position}
+    return _now("Served first, up to #%(position)d: %(name)s.") % {"name": name, "position": position}
 
 
 def _set_rate(name: str, given: Mapping[str, Any]) -> str:
     operate.set_rate(name, given["rate"], given["burst"], reason=given["reason"])
     if given["rate"]:
-        return _now("%(name)s handles %(rate)s from now on.") % {"name": name, "rate": given["rate"]}
-    return _now("%(name)s handles as many events as come from now on.") % {"name": name}
+        return _now("Rate of %(name)s from now on: %(rate)s.") % {"name": name, "rate": given["rate"]}
+    return _now("Rate of %(name)s from now on: unlimited.") % {"name": name}
 
 
 def _reset(name: str, given: Mapping[str, Any]) -> str:
     operate.reset(name, given["position"] if given["to"] == "position" else given["to"], reason=given["reason"])
-    return _now("%(name)s was moved.") % {"name": name}
+    return _now("Moved: %(name)s.") % {"name": name}
 
 
 _ALL: Final = (

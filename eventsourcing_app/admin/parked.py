@@ -267,7 +267,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
             "head": None if head is None else _line(links, head, shown=shown),
             "group_url": links.parked_url(subscription=name),
             "acts": [
-                {"label": act.button(1), "url": act_url(self.admin_site, act.name, id=parked.pk)}
+                {"label": act.label, "url": act_url(self.admin_site, act.name, id=parked.pk)}
                 for act in (acts if may_operate(request.user) else ())
             ],
             **(extra_context or {}),

@@ -21,6 +21,8 @@ class ParkedAct:
     """One act: ``run`` does it to all of the given positions of subscriptions, or to none."""
 
     name: str
+    label: _StrPromise
+    """On a button for one event."""
     title: _StrPromise
     what: _StrPromise
     is_grave: bool
@@ -60,6 +62,7 @@ def _done_of_skip(number: int) -> str:
 
 RETRY: Final = ParkedAct(
     name="retry",
+    label=_("Retry"),
     title=_("Retry parked events"),
     what=_(
         "They are tried again at once, with all their attempts, dead ones too. Those of their streams that wait behind "
@@ -73,6 +76,7 @@ RETRY: Final = ParkedAct(
 )
 SKIP: Final = ParkedAct(
     name="skip",
+    label=_("Skip"),
     title=_("Skip parked events"),
     what=_(
         "The subscription will never handle these events. They stay in the log, and other subscriptions are not "
