@@ -375,6 +375,10 @@ def test_a_step_of_a_long_history_is_folded_from_the_nearest_snapshot(settings: 
     made = step(Counter, str(counter.pk), 35)
     assert made is not None
     assert (made.before or {})["total"] + 1 == made.after["total"] == 34
+    for version in (30, 31):  # of which there is a snapshot, and the next one
+        made = step(Counter, str(counter.pk), version)
+        assert made is not None
+        assert (made.before or {})["total"] + 1 == made.after["total"] == version - 1
     assert step(Counter, str(counter.pk), 41) is None
     first = step(Counter, str(counter.pk), 1)
     assert first is not None

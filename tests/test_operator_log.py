@@ -205,9 +205,9 @@ def test_more_acts_and_more_actors_take_no_more_queries(root: Client) -> None:
 FILL = f"""
 INSERT INTO {LOG} (event_id, stream_type, stream_key, version, type, schema_version, data, metadata, actor,
     correlation_id, causation_id, recorded_at, hash)
-SELECT gen_random_uuid(), 'samples.wallet', 'key ' || n, 1, 'samples.wallet_opened', 1, '{{}}', '{{}}', 'user:1', '',
-    NULL, now(), decode(repeat('00', 32), 'hex')
-FROM generate_series(1, 20000) AS n
+SELECT gen_random_uuid(), %s, %s, NULL, %s, 1, '{{}}', '{{}}', 'user:1', '', NULL, now(),
+    decode(repeat('00', 32), 'hex')
+FROM generate_series(1, %s)
 """
 
 
@@ -229,14 +229,15 @@ def rows_read(sql: str) -> float:
 @pytest.mark.needs_postgres
 @pytest.mark.parametrize("filters", [{}, {"subscription": "samples.mail"}, {"actor": "user:1"}], ids=str)
 def test_old_acts_are_found_without_a_walk_through_the_log(filters: dict[str, str]) -> None:
-    subscription("samples.mail")
-    with context(actor="user:1"):
-        acts(3)
-    run_sql(FILL)
+    """Many acts, all of them old: whoever believes them to be spread over the log would walk back through all of it."""
+    paused = "eventsourcing.subscription_paused"
+    run_sql(FILL, [paused, "samples.mail", paused, 2_000])
+    run_sql(FILL, ["samples.never_applied", "", "samples.never_applied", 20_000])
     run_sql(f"ANALYZE {LOG}")
     root = User.objects.create_superuser("root")
     with CaptureQueriesContext(connection) as queries:
-        assert len(acts_page(root, filters, limit=50).rows) == 3
+        assert len(acts_page(root, filters, limit=50).rows) == 50
     statements = [entry["sql"] for entry in queries.captured_queries if LOG in entry["sql"]]
     assert len(statements) == 2
-    assert sum(map(rows_read, statements)) < 50
+    # Of one subscription or actor all acts of a type may be read, which no index has in order.
+    assert sum(map(rows_read, statements)) < (4 * 2_000 if filters else 500)

@@ -3,6 +3,9 @@
 Acts are rare in a log of whatever length. A search for all of their types at once, in the order of positions, could be
 answered by walking the log until enough of them have come; so each type is read by a walk of its own along the index of
 types, of which no more than a page is taken.
+
+A planner that takes acts to be spread over the log would still walk back through that. So a type is asked for as a
+range, in the order of types and positions, which only that index has; and an actor as an expression, which none has.
 """
 
 from __future__ import annotations
@@ -10,6 +13,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import EmptyResultSet
+from django.db.models import Value
+from django.db.models.functions import Concat
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.masking import without_masked
@@ -49,7 +54,7 @@ def acts_page(
         events = events.filter(position__gt=after)
     elif before is not None:
         events = events.filter(position__lt=before)
-    positions = _positions([events.filter(type=each, stream_type=each) for each in types], limit + 1, rising=rising)
+    positions = _positions([events.filter(type__gte=each, type__lte=each) for each in types], limit + 1, rising=rising)
     more, positions = len(positions) > limit, positions[:limit]
     shown = without_masked(visible_events(user).defer("metadata", "hash"), user)
     rows = list(shown.filter(position__in=positions).order_by("-position")) if positions else []
@@ -69,17 +74,19 @@ def _filtered(events: StoredEventQuerySet, filters: Mapping[str, str]) -> tuple[
             if value not in ACTS:
                 raise ValueError(f"act is one of {', '.join(ACTS)}.")
             types = (value,)
+        elif name == "subscription":
+            events = events.filter(stream_key=value)
         else:
-            events = events.filter(**{"stream_key" if name == "subscription" else "actor": value})
+            events = events.alias(by=Concat("actor", Value(""))).filter(by=value)
     return events, types
 
 
 def _positions(parts: Sequence[StoredEventQuerySet], limit: int, *, rising: bool) -> list[int]:
-    order = "position" if rising else "-position"
+    order = ("type", "position") if rising else ("-type", "-position")
     walks: list[str] = []
     params: list[Any] = []
     for part in parts:
-        walk = part.order_by(order).values("position")[:limit]
+        walk = part.order_by(*order).values("position")[:limit]
         try:
             sql, given = walk.query.get_compiler(walk.db).as_sql()
         except EmptyResultSet:  # nothing is there for this user
