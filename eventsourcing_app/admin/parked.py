@@ -147,10 +147,12 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
 
     # Acting
 
-    def get_actions(self, request: HttpRequest) -> Any:
+    def get_actions(self, request: HttpRequest, *location: Any, **named: Any) -> Any:
+        # Since Django 6.1 it is told for which page.
         if IS_POPUP_VAR in request.GET or not may_operate(request.user):
             return {}
-        return {name: action for name, action in super().get_actions(request).items() if name in _ACTIONS}
+        found = super().get_actions(request, *location, **named)
+        return {name: action for name, action in found.items() if name in _ACTIONS}
 
     @admin.action(description=_("Retry the chosen events"))
     def retry_chosen(self, request: HttpRequest, queryset: QuerySet[ParkedEvent]) -> HttpResponse:
