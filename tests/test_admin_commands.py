@@ -529,6 +529,16 @@ def test_what_is_not_there_for_a_user_is_404(teller: Client) -> None:
     assert balance_of(hidden) == 5
 
 
+def test_whoever_may_not_run_a_command_learns_nothing_by_it(wallet: Wallet, teller: Client) -> None:
+    url = address(wallet, "add")
+    sent = {**begun(teller, url), "amount": "1"}
+    teller.post(url, sent)
+    User.objects.get().user_permissions.remove(Permission.objects.get(codename=CHANGE))
+    for target in (url, address(open_wallet("hidden"), "add"), f"{WALLETS}{uuid4()}/command/add/"):
+        assert teller.get(target).status_code == 403
+        assert teller.post(target, sent).status_code == 403
+
+
 def test_what_has_gone_out_of_sight_when_it_is_locked_is_404(
     teller: Client, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
