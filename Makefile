@@ -23,7 +23,8 @@ $(READY): requirements.txt pyproject.toml .ci/find-python
 demo: $(READY) ## Seed a bank, then serve it until Ctrl-C (DATABASE_URL=postgres://… moves it to PostgreSQL)
 	@exec $(BIN)/python manage.py demo $(ARGS)
 
-test: test-sqlite test-postgres ## Run the whole suite on SQLite, then on PostgreSQL (ARGS="-k name" chooses)
+test: test-sqlite ## Run the whole suite on SQLite, then on PostgreSQL what uses a database (ARGS="-k name" chooses)
+	TEST_DATABASE=postgres $(PYTEST) --only-database
 
 test-sqlite: $(READY) ## Run the suite on SQLite
 	TEST_DATABASE=sqlite $(PYTEST)

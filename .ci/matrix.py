@@ -21,6 +21,8 @@ LEFT_OUT = (
     "queue_abuse",
     "rebuild_processes",
     "rebuild_projection_processes",
+    "adopt",
+    "adopting",
     "api_docs",
     "api_guide",
     "api_hostile",
@@ -30,6 +32,12 @@ LEFT_OUT = (
     "api_schemathesis",
     "api_stream_restart",
     "benchmarks",
+    "export",
+    "rebuild_after_migration",
+    "run_subscriptions",
+    "runner",
+    "stopping",
+    "stream_aliases",
 )
 
 

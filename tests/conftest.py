@@ -16,6 +16,7 @@ from unittest import mock
 import pytest
 from django.conf import settings
 from django.db import connection, connections
+from django.test import TransactionTestCase
 from django.test.utils import override_settings
 
 from tests import postgres
@@ -43,14 +44,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.import_plugin(PLUGIN)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option of the second of two runs."""
+    parser.addoption("--only-database", action="store_true", help="Leave out the tests that use no database.")
+
+
 def pytest_report_header() -> str:
     """Say on which database the run is."""
     database = os.environ.get("TEST_DATABASE", "sqlite")
     return f"database: {database}{' (none found)' if os.environ.get(postgres.MISSING) else ''}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(trylast=True)  # once pytest-django has marked the test cases of Django
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Skip what belongs to the other database, and everything where there is no server."""
+    if config.getoption("--only-database"):
+        left_out = [item for item in items if not uses_database(item)]
+        items[:] = [item for item in items if uses_database(item)]
+        config.hook.pytest_deselected(items=left_out)
     on_postgres = os.environ.get("TEST_DATABASE", "sqlite") == "postgres"
     other = "needs_sqlite" if on_postgres else "needs_postgres"
     run = "TEST_DATABASE=sqlite" if on_postgres else "TEST_DATABASE=postgres"
@@ -61,6 +72,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason=missing))
         elif item.get_closest_marker(other):
             item.add_marker(skip_other)
+
+
+def uses_database(item: pytest.Item) -> bool:
+    """Whether a test may come out differently on another database."""
+    if issubclass(getattr(item, "cls", None) or object, TransactionTestCase):
+        return True
+    fixtures = {"db", "transactional_db", "django_db_setup", "child_env"} & set(getattr(item, "fixturenames", ()))
+    return bool(fixtures or any(item.iter_markers("django_db")) or any(item.iter_markers("needs_postgres")))
 
 
 def missing(what: str) -> NoReturn:

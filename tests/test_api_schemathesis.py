@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from schemathesis.schemas import BaseSchema
 
-EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "3"))
+EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "2"))
 ACCOUNT = ("demo_bank.view_account", "demo_bank.add_account", "demo_bank.change_account")
 
 # What a request that fits the schema can be answered besides: a rule of the bank, an object that has another version.

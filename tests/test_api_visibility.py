@@ -170,6 +170,8 @@ LISTS = (
     f"{LOG}?q=user:4711",
     f"{LOG}?stream_key={{other}}",
     "/admin/samples/wallet/{other}/history/",
+    "/admin/samples/wallet/{other}/past/",
+    "/admin/samples/wallet/{other}/change/",
     "/admin/eventsourcing_app/parkedevent/",
 )
 

@@ -31,6 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 on_postgres, on_sqlite = pytest.mark.needs_postgres, pytest.mark.needs_sqlite
+# What is checked depends on the kind of database, though none is asked.
+pytestmark = pytest.mark.usefixtures("django_db_setup")
+
 ADVICE = {"W004", "W005"}
 
 

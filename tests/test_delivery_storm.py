@@ -18,7 +18,7 @@ from tests.conftest import ROOT, missing
 
 pytestmark = pytest.mark.needs_postgres
 
-SECONDS = float(os.environ.get("STORM_SECONDS", "60"))
+SECONDS = float(os.environ.get("STORM_SECONDS", "30"))
 IS_LONG = SECONDS >= 600
 KILLS_A_MINUTE = 150 if IS_LONG else 100
 FAILPOINTS = {"append.inserted", "commit.wake", "work.attempt", "work.effect", "rebuild.batch"}

@@ -42,6 +42,7 @@ EDGES: dict[str, tuple[str, ...]] = {
     "admin": ("models",),
     "api": ("models",),
     "urls": ("api",),
+    "templatetags": ("admin",),
     "management": ("models",),
     "testing": ("models",),
 }

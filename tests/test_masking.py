@@ -243,6 +243,7 @@ ADMIN = "/admin/eventsourcing_app"
         f"{ADMIN}/storedevent/{{position}}/change/",
         f"{ADMIN}/storedevent/{{position}}/history/",
         "/admin/samples/wallet/{pk}/history/",
+        "/admin/samples/wallet/{pk}/past/?version=2",
         f"{ADMIN}/subscription/",
         f"{ADMIN}/subscription/samples.totals/change/",
         f"{ADMIN}/parkedevent/",

@@ -16,6 +16,9 @@ from eventsourcing_app.checks import models as model_checks
 from eventsourcing_app.identifiers import uuid7
 from eventsourcing_app.models import EventSourcedManager, EventSourcedModel
 
+# What is checked depends on the kind of database, though none is asked.
+pytestmark = pytest.mark.usefixtures("django_db_setup")
+
 
 def found(*checked: type[models.Model]) -> set[str]:
     """The ids of what is said about these models alone."""

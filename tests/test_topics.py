@@ -200,12 +200,12 @@ def test_the_segment_of_a_stream_is_the_same_in_every_process() -> None:
 def test_a_stream_that_is_renamed_stays_in_its_segment(monkeypatch: pytest.MonkeyPatch) -> None:
     opened = wallet(adds=1)
     (stored,) = StoredEvent.objects.filter(stream_key=str(opened.pk), type="samples.money_added")
-    before = Sequences().of(stored)  # type: ignore[arg-type]  # it has the same attributes
+    before = Sequences().of(stored)
     monkeypatch.setattr(Wallet, "stream_type_aliases", ("samples.wallet",), raising=False)
     monkeypatch.setattr(Wallet, "stream_type", "samples.purse")
-    assert Sequences().of(stored) == before  # type: ignore[arg-type]
+    assert Sequences().of(stored) == before
     stored.stream_type = "samples.purse"
-    assert Sequences().of(stored) == before  # type: ignore[arg-type]
+    assert Sequences().of(stored) == before
     assert segment_of(before, 8) in range(8)
 
 

@@ -21,6 +21,10 @@ VIEW_PARKED: Final = "eventsourcing_app.view_parkedevent"
 """The permission to see parked events, in the admin and in the API."""
 OPERATE: Final = "eventsourcing_app.operate_subscription"
 """The permission to act on subscriptions, besides that to see what is acted on."""
+MAX_REASON: Final = 1000
+"""Characters of the reason that an operator gives for an act."""
+MAX_BURST: Final = 2**31 - 1
+"""The largest burst of a rate: as much as its column holds."""
 PARKED_FILTERS: Final = ("subscription", "state")
 """What parked events can be filtered by, each for equality."""
 

@@ -33,6 +33,8 @@ class Upcast:
 
     data: dict[str, Any] | None
     problem: str | None
+    event: object | None = None
+    """The event as its class of today."""
 
 
 def parent_of(visible: StoredEventQuerySet, event: StoredEvent) -> StoredEvent | None:
@@ -65,8 +67,9 @@ def neighbours_of(visible: StoredEventQuerySet, event: StoredEvent) -> tuple[int
 def upcast_of(event: StoredEvent) -> Upcast:
     """Return what its data means today: older versions brought up, what was missing filled with its default."""
     try:
-        text = codec.encode(evolution.read(event.type, event.schema_version, canonical.dumps(event.data)))
+        read = evolution.read(event.type, event.schema_version, canonical.dumps(event.data))
+        text = codec.encode(read)
     except (EventUnreadable, EventRefused) as error:
         return Upcast(data=None, problem=str(error))
     data = canonical.loads(text)
-    return Upcast(data=data if isinstance(data, dict) else None, problem=None)
+    return Upcast(data=data if isinstance(data, dict) else None, problem=None, event=read)

@@ -8,12 +8,12 @@ from django.contrib import admin
 from django.core.exceptions import BadRequest
 from django.utils.translation import gettext_lazy as _
 
-from eventsourcing_app.access.events import filtered
+from eventsourcing_app.access.events import filtered, of_any_stream_type
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.events.registry import registry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from django.contrib.admin.views.main import ChangeList
     from django.http import HttpRequest
@@ -21,8 +21,14 @@ if TYPE_CHECKING:
     from eventsourcing_app.log.records import StoredEventQuerySet
 
 
+def kept_parameters(changelist: ChangeList, *own: str) -> list[tuple[str, str]]:
+    """Return what the form of a filter sends along, so that the other filters stay as they are."""
+    given = changelist.filter_params.items()
+    return [(name, value) for name, values in given if name not in own for value in values]
+
+
 class ExactFilter(admin.ListFilter):
-    """One column, for equality. Without choices of its own it is shown only while it filters."""
+    """One column, for equality, by a choice of values."""
 
     name: ClassVar[str]
 
@@ -69,6 +75,21 @@ class ExactFilter(admin.ListFilter):
             raise BadRequest(str(error)) from error
 
 
+class TextFilter(ExactFilter):
+    """One column, for equality with what is typed into a field."""
+
+    template = "admin/eventsourcing_app/filter_text.html"
+    kept: Sequence[tuple[str, str]] = ()
+
+    def has_output(self) -> bool:
+        return True
+
+    def choices(self, changelist: ChangeList) -> Iterator[dict[str, Any]]:
+        self.kept = kept_parameters(changelist, self.name)
+        if self.value is not None:
+            yield from super().choices(changelist)
+
+
 class TypeFilter(ExactFilter):
     """The declared types of events."""
 
@@ -87,25 +108,29 @@ class StreamTypeFilter(ExactFilter):
         return sorted({model.stream_type for model in models_by_stream_type().values()})
 
 
-class StreamKeyFilter(ExactFilter):
-    """One stream, together with its type."""
+class StreamKeyFilter(TextFilter):
+    """One stream, together with its type; without it, the streams of every type that have this key."""
 
     name, title = "stream_key", _("stream key")
 
+    def queryset(self, request: HttpRequest, queryset: StoredEventQuerySet) -> StoredEventQuerySet:  # type: ignore[override]
+        kept = super().queryset(request, queryset)
+        return kept if self.value is None or StreamTypeFilter.name in request.GET else of_any_stream_type(kept)
 
-class ActorFilter(ExactFilter):
+
+class ActorFilter(TextFilter):
     """What one actor did."""
 
     name, title = "actor", _("actor")
 
 
-class CorrelationFilter(ExactFilter):
+class CorrelationFilter(TextFilter):
     """What happened because of one request."""
 
     name, title = "correlation_id", _("correlation id")
 
 
-class CausationFilter(ExactFilter):
+class CausationFilter(TextFilter):
     """What one event caused."""
 
     name, title = "causation_id", _("causation id")

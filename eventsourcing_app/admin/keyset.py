@@ -46,7 +46,7 @@ class KeysetChangeList(ChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         key = self.opts.pk.name
-        after, before = _position(request, AFTER), _position(request, BEFORE)
+        after, before = position_in(request, AFTER), position_in(request, BEFORE)
         if after is not None and before is not None:
             raise BadRequest("Give 'after' or 'before', not both.")
         page = page_of(self.queryset, key, limit=self.list_per_page, after=after, before=before, newest_first=True)
@@ -62,7 +62,8 @@ class KeysetChangeList(ChangeList):
         self.newest_url = self.get_query_string()
 
 
-def _position(request: HttpRequest, name: str) -> int | None:
+def position_in(request: HttpRequest, name: str) -> int | None:
+    """Return the position that a parameter is, if it is given; answer 400 if it is none."""
     text = request.GET.get(name)
     if text is None:
         return None

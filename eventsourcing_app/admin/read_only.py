@@ -12,6 +12,8 @@ from eventsourcing_app.access.events import is_text
 from eventsourcing_app.conf import conf
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from django.http import HttpRequest, HttpResponse
 
     _ModelAdmin = admin.ModelAdmin
@@ -29,7 +31,7 @@ _READING = frozenset({"GET", "HEAD", "OPTIONS"})
 class ReadOnlyAdmin(_ModelAdmin[M]):
     """Lists and shows a model's rows, for users with its view permission; nobody can add, change or delete any."""
 
-    actions = None
+    actions: Sequence[str] | None = None
     show_facets = admin.ShowFacets.NEVER
     """Facets count the whole table, once for each choice of each filter."""
     show_full_result_count = False
@@ -51,9 +53,7 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         require_reading(request)
-        for name, values in request.GET.lists():
-            if not all(map(is_text, (name, *values))):
-                raise BadRequest("A parameter of the address contains a character that no text has.")
+        require_text(request)
         return super().changelist_view(request, extra_context)
 
     def changeform_view(
@@ -80,3 +80,10 @@ def require_reading(request: HttpRequest) -> None:
     """Answer 403 to every method that could be meant to write."""
     if request.method not in _READING:
         raise PermissionDenied
+
+
+def require_text(request: HttpRequest) -> None:
+    """Answer 400 to parameters with which no database can compare."""
+    for name, values in request.GET.lists():
+        if not all(map(is_text, (name, *values))):
+            raise BadRequest("A parameter of the address contains a character that no text has.")

@@ -1,4 +1,4 @@
-"""Subscriptions in the admin: how far each has come, and what stopped it.
+"""Subscriptions in the admin: how far each has come, what stopped it, and what operators do about it.
 
 Errors may quote what an event says, so they are shown to those only who may see that, and nothing is ordered by them.
 """
@@ -7,208 +7,253 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
-from django.db import models
-from django.db.models import Max, Min, Sum
+from django.contrib import admin, messages
+from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import PermissionDenied
+from django.db import transaction
+from django.http import Http404, HttpResponseRedirect
+from django.urls import path, reverse
+from django.utils.translation import gettext as _now
 from django.utils.translation import gettext_lazy as _
 
+from eventsourcing_app.access.last_acts import last_acts
+from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
 from eventsourcing_app.access.masking import may_view_payload
-from eventsourcing_app.access.subscriptions import quotes_payload
-from eventsourcing_app.access.visibility import naming_narrowed
-from eventsourcing_app.admin.read_only import ReadOnlyAdmin
-from eventsourcing_app.admin.times import utc
-from eventsourcing_app.admin.values import NOTHING, masked, trace
+from eventsourcing_app.access.subscriptions import may_operate, may_view_subscriptions
+from eventsourcing_app.access.visibility import may_view_events
+from eventsourcing_app.admin.act_names import name_of_act
+from eventsourcing_app.admin.acts import ACTS
+from eventsourcing_app.admin.durations import in_words
+from eventsourcing_app.admin.links import Links
+from eventsourcing_app.admin.pages import Crumb, page
+from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
+from eventsourcing_app.admin.subscription_list import (
+    SubscriptionList,
+    columns,
+    failure_of,
+    is_late,
+    parked_of,
+    rate_of,
+)
+from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.values import masked, trace
+from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
-from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscription
+from eventsourcing_app.exceptions import OperationRefused
+from eventsourcing_app.subscriptions.definitions import stored
+from eventsourcing_app.subscriptions.overview import overviews
+from eventsourcing_app.subscriptions.possible import possible_acts
+from eventsourcing_app.subscriptions.records import Subscription
+from eventsourcing_app.subscriptions.registry import registry
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest
+    from collections.abc import Mapping
 
-    _SegmentInline = admin.TabularInline[Segment, Subscription]
-else:
-    _SegmentInline = admin.TabularInline
+    from django.db.models import QuerySet
+    from django.http import HttpRequest, HttpResponse
+    from django.urls import URLPattern
 
-_ERROR = 160
+    from eventsourcing_app.admin.acts import Act, ActForm
+    from eventsourcing_app.subscriptions.overview import Overview
 
-
-class SegmentInline(_SegmentInline):
-    """The segments of a subscription."""
-
-    model = Segment
-    extra = 0
-    can_delete = False
-    _shows_errors = False  # an inline is made for each request, and asks for its rows before it shows them
-    fields = readonly_fields = (
-        "number", "checkpoint", "parked", "attempts", "failed_position", "failed", "retry", "error",
-    )  # fmt: skip
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return request.user.has_perm("eventsourcing_app.view_subscription")
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Segment]:
-        self._shows_errors = may_view_payload(request.user)
-        return super().get_queryset(request).using(conf.DATABASE)
-
-    @admin.display(description=_("failed at"))
-    def failed(self, segment: Segment) -> str:
-        """When it failed last."""
-        return NOTHING if segment.failed_at is None else utc(segment.failed_at)
-
-    @admin.display(description=_("retry at"))
-    def retry(self, segment: Segment) -> str:
-        """When it will be tried again."""
-        return NOTHING if segment.retry_at is None else utc(segment.retry_at)
-
-    @admin.display(description=_("last error"))
-    def error(self, segment: Segment) -> str:
-        """The whole error, as it was recorded."""
-        return trace(segment.last_error) if self._shows_errors or not segment.last_error else masked()
+_ACTS_SHOWN = 10
 
 
 @admin.register(Subscription)
 class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
-    """The subscriptions that the database knows."""
+    """The subscriptions that the database knows.
 
-    list_display = ("name", "kind", "status", "checkpoint", "parked", "failed")
-    list_filter = ("kind", "status")
-    inlines = (SegmentInline,)
-    fields = readonly_fields = (
-        "name", "kind", "status", "rate", "segment_count", "started_after", "created",
-    )  # fmt: skip
+    To see them takes ``eventsourcing_app.view_subscription``, to act on one ``eventsourcing_app.operate_subscription``
+    besides, and to see what errors quote ``eventsourcing_app.view_payload``.
+    """
 
-    class Media:
-        css = {"all": ["eventsourcing_app/admin.css"]}
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[Subscription]:
-        subscriptions = super().get_queryset(request)
-        return subscriptions.annotate(
-            lowest_checkpoint=Min("segments__checkpoint"),
-            failed_at=Max("segments__failed_at"),
-            all_parked=Sum("segments__parked"),
-        ).prefetch_related("segments")
-
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup in ("kind__exact", "status__exact")
-
-    @admin.display(description=_("checkpoint"), ordering="lowest_checkpoint", empty_value="—")
-    def checkpoint(self, subscription: Any) -> int | None:
-        """Every matching event at or below it has been handled."""
-        lowest: int | None = subscription.lowest_checkpoint
-        return lowest
-
-    @admin.display(description=_("parked events"), ordering="all_parked")
-    def parked(self, subscription: Any) -> int:
-        """How many events failed, or wait behind one that did."""
-        count: int = subscription.all_parked or 0
-        return count
-
-    @admin.display(description=_("failed at"), ordering="failed_at", empty_value="—")
-    def failed(self, subscription: Any) -> str | None:
-        """When one of its segments failed last."""
-        return None if subscription.failed_at is None else utc(subscription.failed_at)
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        shown = may_view_payload(request.user)
-
-        @admin.display(description=_("last error"), empty_value="—")
-        def last_error(subscription: Subscription) -> str | None:
-            errors = [segment.last_error for segment in subscription.segments.all() if segment.last_error]
-            if not errors:
-                return None
-            return errors[0].strip().rpartition("\n")[2][:_ERROR] if shown else masked()
-
-        return [*self.list_display, last_error]
-
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        shown = may_view_payload(request.user)
-
-        @admin.display(description=_("reason of the status"), empty_value="—")
-        def reason(subscription: Subscription) -> str | None:
-            hidden = subscription.status_reason and quotes_payload(subscription) and not shown
-            return masked() if hidden else subscription.status_reason or None
-
-        return [*self.fields, reason]
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.get_fields(request, obj)
-
-    @admin.display(description=_("created at"))
-    def created(self, subscription: Subscription) -> str:
-        """When it was first seen."""
-        return utc(subscription.created_at)
-
-
-@admin.register(ParkedEvent)
-class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
-    """The events that subscriptions failed on, and those that wait behind them."""
-
-    list_display = ("position", "subscription", "type", "stream", "state", "attempts", "retry")
-    list_filter = ("state",)
-    list_select_related = ("segment",)
-    fields = readonly_fields = (
-        "position", "subscription", "type", "stream", "state", "attempts", "first", "last", "retry",
-    )  # fmt: skip
+    list_display = ("name",)
+    list_filter = (StatusFilter, KindFilter)
+    list_per_page = 50
+    sortable_by = ("name",)
+    search_fields = ("name",)
+    search_help_text = _("Name begins with")
+    change_form_template = "admin/eventsourcing_app/subscription/change_form.html"
+    act_template = "admin/eventsourcing_app/subscription/act.html"
 
     class Media:
-        css = {"all": ["eventsourcing_app/admin.css"]}
+        css = {"all": ["eventsourcing_app/admin.css", "eventsourcing_app/operate.css"]}
 
-    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
-        return lookup == "state__exact"
-
-    def get_queryset(self, request: HttpRequest) -> models.QuerySet[ParkedEvent]:
-        return naming_narrowed(super().get_queryset(request), request.user)
-
-    @admin.display(description=_("subscription"), ordering="segment__subscription")
-    def subscription(self, parked: ParkedEvent) -> str:
-        """Which subscription failed on it."""
-        return parked.segment.subscription_id
-
-    @admin.display(description=_("stream"))
-    def stream(self, parked: ParkedEvent) -> str:
-        """The stream, of which later events wait."""
-        return f"{parked.stream_type} {parked.stream_key}".strip()
-
-    @admin.display(description=_("first failed at"))
-    def first(self, parked: ParkedEvent) -> str:
-        """When it failed first."""
-        return NOTHING if parked.first_failed_at is None else utc(parked.first_failed_at)
-
-    @admin.display(description=_("last failed at"))
-    def last(self, parked: ParkedEvent) -> str:
-        """When it failed last."""
-        return NOTHING if parked.last_failed_at is None else utc(parked.last_failed_at)
-
-    @admin.display(description=_("retry at"), ordering="retry_at")
-    def retry(self, parked: ParkedEvent) -> str:
-        """When it will be tried again."""
-        return NOTHING if parked.retry_at is None else utc(parked.retry_at)
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SubscriptionList]:
+        return SubscriptionList
 
     def get_list_display(self, request: HttpRequest) -> Any:
-        shown = may_view_payload(request.user)
+        return [*self.list_display, *columns(Links(self.admin_site, request))]
 
-        @admin.display(description=_("reason"))
-        def reason(parked: ParkedEvent) -> str:
-            return parked.reason if shown or not parked.reason else masked()
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[Subscription], bool]:
+        return (queryset.filter(name__startswith=search_term.strip()) if search_term.strip() else queryset), False
 
-        return [*self.list_display, reason]
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in ("status", "kind")
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        shown = may_view_payload(request.user)
+    def get_urls(self) -> list[URLPattern]:
+        act = path(
+            "<path:object_id>/act/<str:act>/",
+            self.admin_site.admin_view(self.act_view),
+            name="eventsourcing_app_subscription_act",
+        )
+        return [act, *super().get_urls()]
 
-        @admin.display(description=_("error"))
-        def whole_error(parked: ParkedEvent) -> str:
-            return trace(parked.error) if shown or not parked.error else masked()
+    # Pages
 
-        return [*self.fields, whole_error]
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """One subscription, all of it."""
+        require_reading(request)
+        row = self.get_object(request, unquote(object_id))
+        if not self.has_view_or_change_permission(request, row):
+            raise PermissionDenied
+        known = [] if row is None else overviews([row])
+        if not known:
+            return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
+        context = {**self._shown(request, known[0]), **(extra_context or {})}
+        return page(request, self, self.change_form_template, context, title=known[0].row.name)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
-        return self.get_fields(request, obj)
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page itself: what was done to it is in the log, and shown there."""
+        answer: HttpResponse = self.change_view(request, object_id, extra_context=extra_context)
+        return answer
+
+    def act_view(self, request: HttpRequest, object_id: str, act: str) -> HttpResponse:
+        """Say what an act will do and ask why; with POST, do it."""
+        if request.method not in ("GET", "HEAD", "POST"):
+            raise PermissionDenied
+        if not (may_view_subscriptions(request.user) and may_operate(request.user)):
+            raise PermissionDenied
+        row, chosen = self.get_object(request, unquote(object_id)), ACTS.get(act)
+        known = [] if row is None else overviews([row])
+        if not known or chosen is None:
+            raise Http404
+        overview, status = known[0], 200
+        form = chosen.form(request.POST if request.method == "POST" else None, overview=overview)
+        if form.is_bound:
+            status = 422
+            if form.is_valid():
+                try:
+                    told = _act(chosen, overview, form, seen=request.POST.get("seen", ""))
+                except OperationRefused as refused:
+                    form.add_error(None, str(refused))
+                    status = 409
+                else:
+                    self.message_user(request, told, messages.SUCCESS)
+                    return HttpResponseRedirect(self._url_of(overview.row.name))
+        return self._act_page(request, chosen, overview, form, status=status)
+
+    def _act_page(
+        self, request: HttpRequest, act: Act, overview: Overview, form: ActForm, *, status: int
+    ) -> HttpResponse:
+        if form.is_bound:  # somebody else may have acted
+            overview = next(iter(overviews(list(stored().filter(name=overview.row.name)))), overview)
+        name = overview.row.name
+        is_possible = act.name in possible_acts(overview)
+        context = {
+            **self._shown(request, overview),
+            "act": act,
+            "form": form,
+            "is_possible": is_possible,
+            "hidden": [("seen", overview.row.status)],
+            "back_url": self._url_of(name),
+        }
+        crumbs = [Crumb(self._url_of(name), name)]
+        status = status if is_possible or status != 200 else 409
+        title = str(act.title) % {"name": name}
+        return page(request, self, self.act_template, context, title=title, crumbs=crumbs, status=status)
+
+    def _shown(self, request: HttpRequest, overview: Overview) -> dict[str, Any]:
+        row, user, links = overview.row, request.user, Links(self.admin_site, request)
+        hidden = hidden_positions(user, [overview])
+        definition = registry.get(row.name)
+        hides_reason = row.status_reason and not shows_reason(user, overview, hidden=hidden)
+        possible = possible_acts(overview) if may_operate(user) else ()
+        return {
+            "overview": overview,
+            "subscription": row,
+            "lag": overview.lag,
+            "last_position": overview.lag.checkpoint + overview.lag.events,
+            "lag_time": in_words(overview.lag.seconds),
+            "is_late": is_late(overview.lag),
+            "health_lag": in_words(conf.HEALTH_LAG_SECONDS),
+            "is_halted": row.status == Subscription.Status.HALTED,
+            "reason": masked() if hides_reason else row.status_reason,
+            "rate": rate_of(row),
+            "parked": parked_of(links, overview.lag),
+            "parked_url": links.parked_url(subscription=row.name),
+            "place": "" if definition is None else definition.place,
+            "created": utc(row.created_at),
+            "failure": failure_of(links, last_failures(user, [overview], hidden=hidden).get(row.name)),
+            "segments": _segments(overview, links, hidden=hidden, shown=may_view_payload(user)),
+            "acts": [{"act": ACTS[name], "url": self._url_of(row.name, name)} for name in possible],
+            "may_view_events": may_view_events(user),
+            "last_acts": _last_acts(request, row.name, links),
+            "operators_url": links.operators_url(subscription=row.name),
+        }
+
+    def _url_of(self, name: str, act: str = "") -> str:
+        view, arguments = ("act", [quote(name), act]) if act else ("change", [quote(name)])
+        return reverse(f"admin:eventsourcing_app_subscription_{view}", args=arguments, current_app=self.admin_site.name)
+
+
+def _act(act: Act, overview: Overview, form: ActForm, *, seen: str) -> str:
+    """Do it, unless the status is another than that on the page: then it may mean something else."""
+    name = overview.row.name
+    with transaction.atomic(using=conf.DATABASE):
+        row = stored().select_for_update(no_key=True).filter(name=name).first()
+        if row is not None and seen and row.status != seen:
+            labels: Mapping[str, Any] = dict(Subscription.Status.choices)
+            raise OperationRefused(
+                _now(
+                    "%(name)s is %(status)s now: it was %(seen)s when this page was made. Look again, and decide anew."
+                )
+                % {"name": name, "status": row.get_status_display(), "seen": labels.get(seen, ascii(seen)[:40])}
+            )
+        return act.run(name, form.cleaned_data)
+
+
+def _segments(overview: Overview, links: Links, *, hidden: set[int], shown: bool) -> list[dict[str, Any]]:
+    last = overview.lag.checkpoint + overview.lag.events
+    lines = []
+    for segment in overview.segments:
+        is_hidden = segment.failed_position in hidden
+        stopped_at = None if is_hidden else segment.stopped_at
+        lines.append(
+            {
+                "segment": segment,
+                "events": max(0, last - segment.checkpoint),
+                "stopped_at": stopped_at,
+                "event_url": None if stopped_at is None else links.event_url(stopped_at),
+                "failed": relative(segment.failed_at) if segment.failed_at else "",
+                "retry": relative(segment.retry_at) if segment.retry_at else "",
+                "error": _error(segment.last_error, shown=shown and not is_hidden),
+            }
+        )
+    return lines
+
+
+def _error(error: str, *, shown: bool) -> str:
+    if not error:
+        return ""
+    return trace(error) if shown else masked()
+
+
+def _last_acts(request: HttpRequest, name: str, links: Links) -> list[dict[str, Any]]:
+    shown = may_view_payload(request.user)
+    return [
+        {
+            "name": name_of_act(event.type),
+            "url": links.event_url(event.position),
+            "recorded": relative(event.recorded_at),
+            "actor": links.events(event.actor, actor=event.actor),
+            "reason": event.data.get("reason", "") if shown else masked(),
+        }
+        for event in (last_acts(request.user, name, most=_ACTS_SHOWN) if may_view_events(request.user) else ())
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from django.utils.html import format_html
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from django.utils.safestring import SafeString
 
+_MINUTE = timedelta(minutes=1)
+
 
 def utc(moment: datetime, *, exact: bool = False) -> SafeString:
     """A time in UTC: to the second, or to the microsecond."""
@@ -25,7 +27,9 @@ def utc(moment: datetime, *, exact: bool = False) -> SafeString:
 def relative(moment: datetime) -> SafeString:
     """How long ago it was, or how long it will be, by the clock of the log; the exact time on hover."""
     now = clock.now()
-    if moment > now:
+    if abs(moment - now) < _MINUTE:  # in minutes, there would be none
+        shown = _("just now")
+    elif moment > now:
         shown = _("in %(time)s") % {"time": timeuntil(moment, now, depth=1)}
     else:
         shown = _("%(time)s ago") % {"time": timesince(moment, now, depth=1)}

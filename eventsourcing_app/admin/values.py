@@ -103,6 +103,8 @@ def value_of_field(model: type[Model] | None, name: str, value: Any) -> str:
     """A value as the admin shows that of the field: choices by their labels, numbers and times of the locale."""
     if value is None or value == "":
         return NOTHING
+    if isinstance(value, bool):  # no green or red: either may be right
+        return _("Yes") if value else _("No")
     try:
         return str(display_for_field(value, _field(model, name), NOTHING))
     except (FieldDoesNotExist, ValueError, TypeError, AttributeError):

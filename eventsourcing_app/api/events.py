@@ -14,6 +14,7 @@ from rest_framework.exceptions import PermissionDenied
 from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
+from eventsourcing_app.access.download import POSITION_HEADER, download_of
 from eventsourcing_app.access.events import FILTERS, filtered, of_any_stream_type, position_from, recorded
 from eventsourcing_app.access.export import Export
 from eventsourcing_app.access.masking import without_masked
@@ -21,7 +22,7 @@ from eventsourcing_app.access.visibility import may_export_events, visible_event
 from eventsourcing_app.api.base import ReadViewSet
 from eventsourcing_app.api.conditional import is_known
 from eventsourcing_app.api.described import Described, Operation
-from eventsourcing_app.api.exports import EXPORTS, POSITION_HEADER, file_of, form_of, in_json, is_export
+from eventsourcing_app.api.exports import EXPORTS, form_of, in_json, is_export
 from eventsourcing_app.api.pagination import PositionPagination
 from eventsourcing_app.api.past import MOMENT, moment_of
 from eventsourcing_app.api.permissions import StoredEventPermission
@@ -110,7 +111,7 @@ class StoredEventViewSet(ReadViewSet):
             after=pages.after(request.query_params),
             newest_first=pages.is_newest_first(request.query_params),
         )
-        return file_of(export, request)
+        return download_of(export, request._request)
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """One event, with what is around it."""

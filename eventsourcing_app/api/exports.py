@@ -4,23 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
-from django.core.handlers.asgi import ASGIRequest
-from django.http import StreamingHttpResponse
 from rest_framework.renderers import BaseRenderer, JSONRenderer
 from rest_framework.response import Response
 
 from eventsourcing_app.access.export import CONTENT_TYPES
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import Mapping
 
     from rest_framework.request import Request
 
-    from eventsourcing_app.access.export import Export, Form
-
-POSITION_HEADER = "Log-Position"
-"""The header that says up to which position an export goes."""
+    from eventsourcing_app.access.export import Form
 
 
 class ExportRenderer(BaseRenderer):
@@ -62,29 +56,8 @@ def form_of(request: Request) -> Form:
     return "csv" if request.accepted_renderer.format == "csv" else "ndjson"
 
 
-def file_of(export: Export, request: Request) -> StreamingHttpResponse:
-    """Return the answer that streams an export, under WSGI and ASGI; only its headers to ``HEAD``."""
-    chunks: Iterator[bytes] = iter(()) if request.method == "HEAD" else export.chunks()
-    # Under ASGI, Django would first read all of anything else into memory.
-    content = _asynchronous(chunks) if isinstance(request._request, ASGIRequest) else chunks
-    headers = {
-        "Content-Disposition": f'attachment; filename="{export.file_name}"',
-        "Cache-Control": "private, no-store",
-        "X-Content-Type-Options": "nosniff",
-        POSITION_HEADER: str(export.until),
-    }
-    return StreamingHttpResponse(content, content_type=export.content_type, headers=headers)
-
-
 def in_json(request: Request, response: Any) -> Any:
     """Let what is said instead of an export, a problem, be said in JSON."""
     if isinstance(response, Response) and is_export(request):
         request.accepted_renderer, request.accepted_media_type = JSONRenderer(), "application/json"
     return response
-
-
-async def _asynchronous(chunks: Iterator[bytes]) -> AsyncIterator[bytes]:
-    # In the thread of the request, which has its connections.
-    following = sync_to_async(lambda: next(chunks, None), thread_sensitive=True)
-    while (chunk := await following()) is not None:
-        yield chunk

@@ -10,7 +10,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 
-from eventsourcing_app.access.subscriptions import quotes_payload
+from eventsourcing_app.access.subscriptions import MAX_BURST, MAX_REASON, quotes_payload
 from eventsourcing_app.aggregates.arguments import LARGEST_INTEGER
 from eventsourcing_app.api.commands import StrictSerializer
 from eventsourcing_app.api.fields import (
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.subscriptions.overview import Overview
     from eventsourcing_app.subscriptions.records import Segment
 
-MAX_REASON = 1000
-"""Characters of a reason."""
-_MAX_BURST = 2**31 - 1
 _NOT_NEGATIVE = MinValueValidator(0)
 _LINE = 250
 """Characters of the last line of an error."""
@@ -106,7 +103,7 @@ class RateSerializer(ReasonSerializer):
 
     rate = RateField(allow_blank=True, max_length=40)
     burst = ExactIntegerField(
-        required=False, allow_null=True, validators=[MinValueValidator(1), MaxValueValidator(_MAX_BURST)]
+        required=False, allow_null=True, validators=[MinValueValidator(1), MaxValueValidator(MAX_BURST)]
     )
 
     def validate(self, attrs: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,7 +15,8 @@ from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
-from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.masking import without_masked
+from eventsourcing_app.access.past import changes_by_version, may_view_past
 from eventsourcing_app.access.visibility import is_whole, visible_trail
 from eventsourcing_app.api.answers import DiffSerializer, TrailEntrySerializer, past_serializer
 from eventsourcing_app.api.base import ReadViewSet
@@ -45,7 +45,6 @@ from eventsourcing_app.api.past import (
 from eventsourcing_app.api.problems import InvalidParameter
 from eventsourcing_app.api.serializers import StoredEventSerializer, state_serializer
 from eventsourcing_app.conf import conf
-from eventsourcing_app.exceptions import EventUnreadable
 from eventsourcing_app.log.names import names_of
 from eventsourcing_app.log.records import StoredEvent
 
@@ -129,7 +128,7 @@ class StateViews(ReadViewSet):
         trail = without_masked(visible_trail(request.user, aggregate), request.user)
         page = self.paginator.paginate_queryset(trail, request, view=self)
         shown: Any = StoredEventSerializer(page, many=True, context=self.get_serializer_context()).data
-        changes = self._changes(aggregate, page) if self._shows_changes(aggregate, page) else {}
+        changes = self._changes(aggregate, page)
         entries = [{**entry, "changes": changes.get(entry["version"])} for entry in shown]
         answer: Response = self.paginator.get_paginated_response(entries)
         return answer
@@ -224,23 +223,16 @@ class StateViews(ReadViewSet):
         if not is_whole(self.request.user, aggregate.history().filter(version__lte=version)):
             raise Http404
 
-    def _shows_changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> bool:
-        # What an event found before it, all the earlier ones have made.
-        latest = max((event.version or 0 for event in page), default=0)
-        user = self.request.user
-        return may_view_payload(user) and is_whole(user, aggregate.history().filter(version__lte=latest))
-
-    def _changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> dict[int | None, dict[str, Any]]:
-        """Return, by version, what each event of a page changed; nothing from the first on that nobody can read."""
+    def _changes(self, aggregate: EventSourcedModel, page: Sequence[StoredEvent]) -> dict[int, dict[str, Any]]:
+        """Return, by version, what each event of a page changed, as far as it may be told; see ``access.past``."""
         versions = [event.version for event in page if event.version is not None]
-        state, changes = self.state_of(aggregate), dict[int | None, dict[str, Any]]()
-        if not versions:
-            return changes
-        trail = type(aggregate).objects.trail(aggregate.pk, since=min(versions) - 1, until=max(versions))
-        with suppress(EventUnreadable):
-            for entry in trail:
-                changes[entry.recorded.version] = shown_changes(state, entry.changes)
-        return changes
+        # What an event found before it, all the earlier ones have made.
+        stream = type(aggregate), aggregate.stream_key
+        if not versions or not may_view_past(self.request.user, *stream, until=max(versions)):
+            return {}
+        found = changes_by_version(*stream, since=min(versions) - 1, until=max(versions))
+        state = self.state_of(aggregate)
+        return {version: shown_changes(state, changes) for version, changes in found.changes.items()}
 
 
 def _is_ours(view: type) -> bool:

@@ -41,8 +41,8 @@ def _with_forms(registered: Any, shown: Any) -> checks.CheckMessage:
     return checks.Warning(
         f"{page.__qualname__} offers to add, change or delete {shown.model._meta.label} by a form, which fails: an "
         "event-sourced model changes by commands only.",
-        hint="Inherit from eventsourcing_app.admin.EventSourcedAdmin; of an inline, let has_add_permission(), "
-        "has_change_permission() and has_delete_permission() return False.",
+        hint="Inherit from eventsourcing_app.admin.EventSourcedAdmin, or put ReadOnlyAdmin before your own base; of an "
+        "inline, let has_add_permission(), has_change_permission() and has_delete_permission() return False.",
         obj=type(registered),
         id="eventsourcing_app.W060",
     )

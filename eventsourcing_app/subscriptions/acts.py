@@ -5,10 +5,18 @@ They are facts published under the key of the subscription's name, in the transa
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
-from eventsourcing_app.events.declare import event
+from django.utils.translation import gettext_lazy as _
+
+from eventsourcing_app.events.declare import declaration_of, event
 from eventsourcing_app.subscriptions.publish import publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.utils.functional import _StrPromise
 
 
 @event("eventsourcing.subscription_started")
@@ -106,6 +114,23 @@ class EventSkipped:
     position: int
     event_id: UUID
     type: str
+
+
+_VERBS: Mapping[type, _StrPromise] = {
+    SubscriptionStarted: _("subscribed"),
+    SubscriptionStopped: _("unsubscribed"),
+    SubscriptionPaused: _("paused"),
+    SubscriptionResumed: _("resumed"),
+    SubscriptionReset: _("reset"),
+    SubscriptionHurried: _("asked to catch up"),
+    SubscriptionRateChanged: _("changed the rate of"),
+    ProjectionRebuilt: _("rebuilt"),
+    ParkedEventsRetried: _("retried parked events of"),
+    EventSkipped: _("skipped an event of"),
+}
+
+ACTS: Final[Mapping[str, _StrPromise]] = {declaration_of(act).name: verb for act, verb in _VERBS.items()}
+"""Every act by its wire name, which is its topic too, with the word for it: "user:7 *paused* bank.audit"."""
 
 
 def record_act(act: object) -> int:

@@ -22,7 +22,10 @@ from eventsourcing_app.subscriptions.lag import lags
 from eventsourcing_app.subscriptions.records import Subscription
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from eventsourcing_app.log.settled import LogStatus
+    from eventsourcing_app.subscriptions.lag import Lag
 
 logger = logging.getLogger("eventsourcing_app.subscriptions")
 
@@ -77,9 +80,13 @@ class Health:
 
 def measure() -> Health:
     """Ask the database how log and subscriptions are. Raises the database's error if it does not answer."""
-    log, unsafe = _log_status()
+    return health_of(*log_status(), lags())
+
+
+def health_of(log: LogStatus | None, unsafe: str, found: Sequence[Lag]) -> Health:
+    """Sum up what ``log_status`` and ``lags`` have told."""
     oldest = None if log is None else log.oldest_open_append
-    rows = [row for row in lags() if row.kind != Subscription.Kind.REBUILD]
+    rows = [row for row in found if row.kind != Subscription.Kind.REBUILD]
     kept = [row for row in rows if row.status != Subscription.Status.UNSUBSCRIBED]
     active = [row for row in kept if row.status == Subscription.Status.ACTIVE and row.seconds > 0]
     slowest = max(active, key=lambda row: row.seconds, default=None)
@@ -95,6 +102,14 @@ def measure() -> Health:
         halted=tuple(row.name for row in kept if row.status == Subscription.Status.HALTED),
         unsafe=unsafe,
     )
+
+
+def log_status() -> tuple[LogStatus | None, str]:
+    """Return how far the log goes; or nothing, and why its order is not safe."""
+    try:
+        return status(), ""
+    except LogUnsafe as error:
+        return None, str(error)
 
 
 class RecentHealth:
@@ -125,13 +140,6 @@ class RecentHealth:
 
 
 recent_health = RecentHealth()
-
-
-def _log_status() -> tuple[LogStatus | None, str]:
-    try:
-        return status(), ""
-    except LogUnsafe as error:
-        return None, str(error)
 
 
 def _measured() -> Health | None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 _LAGS = """
 SELECT g.*, head.last, CASE WHEN g.checkpoint < head.last THEN (
     SELECT l.recorded_at FROM {log} l WHERE l.position > g.checkpoint ORDER BY l.position LIMIT 1
-) END, (
+) END, CASE WHEN g.parked > 0 THEN (
     SELECT count(*) FROM {parked} p JOIN {segment} s ON s.id = p.segment_id
     WHERE s.subscription_id = g.name AND p.state = 'dead'
-)
+) ELSE 0 END
 FROM (
     SELECT b.name, b.kind, b.status, b.status_reason, b.rate, count(s.id) AS segments,
         coalesce(min(s.checkpoint), b.started_after) AS checkpoint, coalesce(sum(s.parked), 0) AS parked

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.translation import gettext as _
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import NoSuchSubscription, OperationRefused
@@ -46,21 +47,21 @@ FREED: dict[str, Any] = {
 
 def pause(name: str, *, reason: str) -> None:
     """Let a subscription handle nothing more after the batches that are under way, until it is resumed."""
-    with _operating(name, reason) as row:
+    with operating(name, reason) as row:
         if row.status != _Status.ACTIVE:
-            raise OperationRefused(f"{name} is {row.status}: only one that is active can be paused.")
+            raise OperationRefused(_is(row, _("only one that is active can be paused")))
         _set_status(row, _Status.PAUSED, reason)
         acts.record_act(acts.SubscriptionPaused(subscription=name, reason=reason))
 
 
 def resume(name: str, *, reason: str) -> None:
     """Let a subscription go on that was paused or halted; an event that halted it is tried anew."""
-    with _operating(name, reason) as row:
+    with operating(name, reason) as row:
         before = row.status
         if before not in (_Status.PAUSED, _Status.HALTED):
-            raise OperationRefused(f"{name} is {before}: only one that is paused or halted can be resumed.")
+            raise OperationRefused(_is(row, _("only one that is paused or halted can be resumed")))
         _set_status(row, _Status.ACTIVE, "")
-        stopped = [segment.pk for segment in _locked(name) if _stopped_at(segment) is not None]
+        stopped = [segment.pk for segment in locked(name) if segment.stopped_at is not None]
         segments_of(name).filter(pk__in=stopped).update(attempts=0, retry_at=None)
         acts.record_act(acts.SubscriptionResumed(subscription=name, reason=reason, before=before))
 
@@ -70,33 +71,33 @@ def retry(name: str, position: int | None = None, *, reason: str) -> int:
 
     A subscription that was halted by an event tries that one again, and goes on. Returns how many events will be tried.
     """
-    with _operating(name, reason) as row:
+    with operating(name, reason) as row:
         positions = []
-        for segment in _locked(name):
+        for segment in locked(name):
             failed = parked_of(segment.pk).exclude(state=_State.BEHIND)
             failed = failed if position is None else failed.filter(position=position)
             positions += list(failed.order_by("position").values_list("position", flat=True))
             failed.update(state=_State.FAILED, attempts=0, retry_at=Now())
             summarize(segment.pk)
-            stopped_at = _stopped_at(segment)
+            stopped_at = segment.stopped_at
             if stopped_at is not None and position in (None, stopped_at):
                 positions.append(stopped_at)
                 segments_of(name).filter(pk=segment.pk).update(attempts=0, retry_at=None)
                 _go_on(row)
         if not positions:
-            raise OperationRefused(_nothing_to(name, position, "tried again"))
+            raise OperationRefused(_nothing_to_try(name, position))
         acts.record_act(acts.ParkedEventsRetried(subscription=name, reason=reason, positions=tuple(positions)))
         return len(positions)
 
 
 def skip(name: str, position: int, *, reason: str) -> None:
     """Give up an event for this subscription: one that is parked, or that it has stopped at. The next may go on."""
-    with _operating(name, reason) as row:
-        for segment in _locked(name):
+    with operating(name, reason) as row:
+        for segment in locked(name):
             parked = parked_of(segment.pk).filter(position=position).first()
             if parked is not None:
                 take_out(segment.pk, parked)
-            elif _stopped_at(segment) == position:
+            elif segment.stopped_at == position:
                 segments_of(name).filter(pk=segment.pk).update(checkpoint=position, **FREED)
                 _go_on(row)
             else:
@@ -112,7 +113,13 @@ def skip(name: str, position: int, *, reason: str) -> None:
                 )
             )
             return
-        raise OperationRefused(_nothing_to(name, position, "skipped"))
+        raise OperationRefused(
+            _(
+                "%(name)s has nothing at #%(position)d that could be skipped: no event that failed there is parked, or "
+                "has stopped it."
+            )
+            % {"name": name, "position": position}
+        )
 
 
 def reset(name: str, to: Start, *, reason: str) -> None:
@@ -122,20 +129,32 @@ def reset(name: str, to: Start, *, reason: str) -> None:
     projection that would count events twice: ``manage.py rebuild_projection`` is for that.
     """
     if to not in ("beginning", "now") and type(to) is not int:
-        raise OperationRefused(f"{to!r} is nothing to reset to: it may be 'beginning', 'now' or a position.")
-    with _operating(name, reason) as row:
+        raise OperationRefused(
+            _("%(to)r is nothing to reset to: it may be 'beginning', 'now' or a position.") % {"to": to}
+        )
+    with operating(name, reason) as row:
         checkpoint = position_of(to)
         if checkpoint < 0 or checkpoint > last_position():
-            raise OperationRefused(f"#{checkpoint} is not in the log, which ends at #{last_position()}.")
-        segments = _locked(name)
+            raise OperationRefused(
+                _("#%(position)d is not in the log, which ends at #%(last)d.")
+                % {"position": checkpoint, "last": last_position()}
+            )
+        segments = locked(name)
         if not segments:
             raise OperationRefused(
-                f"{name} was unsubscribed and its checkpoint dropped: there is none to move. First subscribe it again."
+                _(
+                    "%(name)s was unsubscribed and its checkpoint dropped: there is none to move. First subscribe it "
+                    "again."
+                )
+                % {"name": name}
             )
         if row.kind == Subscription.Kind.PROJECTION and any(each.checkpoint > checkpoint for each in segments):
             raise OperationRefused(
-                f"{name} is a projection: it would count again what it has counted. Run manage.py rebuild_projection "
-                f"{name}, which builds it from the beginning beside the one that serves."
+                _(
+                    "%(name)s is a projection: it would count again what it has counted. Run manage.py "
+                    "rebuild_projection %(name)s, which builds it from the beginning beside the one that serves."
+                )
+                % {"name": name}
             )
         for segment in segments:
             parked_of(segment.pk).filter(position__gt=checkpoint).delete()
@@ -156,11 +175,11 @@ def catch_up(name: str, *, reason: str) -> int:
 
     Returns the position to wait for: ``wait_for(position, subscription=name)``.
     """
-    with _operating(name, reason) as row:
+    with operating(name, reason) as row:
         if row.status != _Status.ACTIVE:
-            raise OperationRefused(f"{name} is {row.status}: resume it first.")
+            raise OperationRefused(_is(row, _("resume it first")))
         position = last_position()
-        _locked(name)
+        locked(name)
         hurry([name])
         segments_of(name).update(served_at=None)
         acts.record_act(acts.SubscriptionHurried(subscription=name, reason=reason, position=position))
@@ -175,7 +194,7 @@ def set_rate(name: str, rate: str, burst: int | None = None, *, reason: str) -> 
     """
     if rate:
         Rate.parse(rate, burst)
-    with _operating(name, reason) as row:
+    with operating(name, reason) as row:
         before, row.rate, row.burst = row.rate, rate, burst if rate else None
         row.tokens, row.refilled_at = 0, None
         row.save(update_fields=["rate", "burst", "tokens", "refilled_at"])
@@ -187,30 +206,30 @@ def set_rate(name: str, rate: str, burst: int | None = None, *, reason: str) -> 
 
 
 @contextmanager
-def _operating(name: str, reason: str) -> Iterator[Subscription]:
+def operating(name: str, reason: str) -> Iterator[Subscription]:
     """Lock the subscription, so that operators act one after the other, in the transaction that records the act."""
     if not reason.strip():
-        raise OperationRefused("Say why: the reason is kept in the log with what is done.")
+        raise OperationRefused(_("Say why: the reason is kept in the log with what is done."))
     with transaction.atomic(using=conf.DATABASE):
         row = stored().select_for_update(no_key=True).filter(name=name).first()
         if row is None:
-            raise NoSuchSubscription(f"There is no subscription {name!r}. manage.py subscriptions list shows them.")
+            raise NoSuchSubscription(
+                _("There is no subscription %(name)r. manage.py subscriptions list shows them.") % {"name": name}
+            )
         if row.kind == Subscription.Kind.REBUILD:
             raise OperationRefused(
-                f"{name} is a rebuild that is under way: only manage.py rebuild_projection acts on it. It goes on when "
-                "that is run again, and is dropped with --cancel."
+                _(
+                    "%(name)s is a rebuild that is under way: only manage.py rebuild_projection acts on it. It goes on "
+                    "when that is run again, and is dropped with --cancel."
+                )
+                % {"name": name}
             )
         yield row
 
 
-def _locked(name: str) -> list[Segment]:
+def locked(name: str) -> list[Segment]:
+    """Lock the segments of a subscription, so that no worker moves a checkpoint or parks an event meanwhile."""
     return list(segments_of(name).select_for_update(no_key=True).order_by("pk"))
-
-
-def _stopped_at(segment: Segment) -> int | None:
-    """Return the event that a segment has stopped at, if it has not got past it since."""
-    failed = segment.failed_position
-    return failed if failed is not None and failed > segment.checkpoint else None
 
 
 def _set_status(row: Subscription, status: str, reason: str) -> None:
@@ -223,6 +242,16 @@ def _go_on(row: Subscription) -> None:
         _set_status(row, _Status.ACTIVE, "")
 
 
-def _nothing_to(name: str, position: int | None, what: str) -> str:
-    where = "" if position is None else f" at #{position}"
-    return f"{name} has nothing{where} that could be {what}: no event that failed there is parked, or has stopped it."
+def _is(row: Subscription, so: str) -> str:
+    return _("%(name)s is %(status)s: %(so)s.") % {"name": row.name, "status": row.get_status_display(), "so": so}
+
+
+def _nothing_to_try(name: str, position: int | None) -> str:
+    if position is None:
+        return _(
+            "%(name)s has nothing that could be tried again: no event that failed there is parked, or has stopped it."
+        ) % {"name": name}
+    return _(
+        "%(name)s has nothing at #%(position)d that could be tried again: no event that failed there is parked, or has "
+        "stopped it."
+    ) % {"name": name, "position": position}

@@ -29,6 +29,11 @@ class Overview(NamedTuple):
         failed = [segment for segment in self.segments if segment.last_error]
         return max(failed, key=_moment, default=None)
 
+    @property
+    def stopped_at(self) -> list[int]:
+        """The events that segments have stopped at, in order."""
+        return sorted(segment.stopped_at for segment in self.segments if segment.stopped_at is not None)
+
 
 def overviews(rows: Sequence[Subscription]) -> list[Overview]:
     """Return the overviews of these subscriptions, in their order; one that is gone by now is left out."""

@@ -146,6 +146,19 @@ def take_out(segment: int, row: ParkedEvent) -> ParkedEvent | None:
     return following
 
 
+def take_out_all(segment: int, rows: Sequence[ParkedEvent]) -> None:
+    """Remove events that were skipped together, as ``take_out`` removes one: the next of each stream has its turn."""
+    parked_of(segment).filter(pk__in=[row.pk for row in rows]).delete()
+    left = parked_of(segment).filter(sequence__in={row.sequence for row in rows}).order_by()
+    heads = [head for _sequence, head in left.values_list("sequence").annotate(Min("position"))]
+    next_ones = parked_of(segment).filter(position__in=heads, state=_State.BEHIND)
+    next_ones.update(state=_State.FAILED, retry_at=Now())
+    segments = Segment.objects.using(conf.DATABASE).filter(pk=segment)
+    segments.update(**_summary(segment))
+    attempted = segments.filter(attempted_position__in=[row.position for row in rows])
+    attempted.update(attempted_position=None, attempts=0)
+
+
 def summarize(segment: int) -> None:
     """Bring what a segment's row says of its parked events up to date, under its lock."""
     Segment.objects.using(conf.DATABASE).filter(pk=segment).update(**_summary(segment))

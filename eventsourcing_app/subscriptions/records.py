@@ -107,6 +107,12 @@ class Segment(models.Model):
     def __str__(self) -> str:
         return f"{self.subscription_id} [{self.number}] at {self.checkpoint}"
 
+    @property
+    def stopped_at(self) -> int | None:
+        """The event that it has stopped at, if it has not got past it since."""
+        failed = self.failed_position
+        return failed if failed is not None and failed > self.checkpoint else None
+
 
 class ParkedEvent(models.Model):
     """An event that a subscription failed on, or that waits behind one of its stream. The checkpoint has passed it."""

@@ -8,12 +8,25 @@ each is a sequence of its own.
 from __future__ import annotations
 
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from eventsourcing_app.log.names import renamed
 
 if TYPE_CHECKING:
-    from eventsourcing_app.log.recorded import RecordedEvent
+    from uuid import UUID
+
+
+class InStream(Protocol):
+    """What is asked of an event: a recorded one, or a row of the log."""
+
+    @property
+    def event_id(self) -> UUID: ...
+    @property
+    def stream_type(self) -> str: ...
+    @property
+    def stream_key(self) -> str: ...
+    @property
+    def version(self) -> int | None: ...
 
 
 class Sequences:
@@ -22,7 +35,7 @@ class Sequences:
     def __init__(self) -> None:
         self._oldest = {name: names[-1] for names in renamed() for name in names}
 
-    def of(self, recorded: RecordedEvent) -> str:
+    def of(self, recorded: InStream) -> str:
         """Return the sequence of an event: a hash that any process, at any time, finds again."""
         if recorded.version is None:
             key = recorded.stream_key.encode()

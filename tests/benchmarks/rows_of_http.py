@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.benchmarks.row import Contestant, Row
 from tests.benchmarks.stores import Store
-from tests.benchmarks.targets import Faster, Slower
+from tests.benchmarks.targets import Faster, Slower, Within
 
 _SEEDS = "ours_seeds"
 
@@ -49,5 +49,15 @@ HTTP_ROWS = (
         targets=(Slower("small", 1.2),),
         writes=False,
         rounds=3,
+    ),
+    Row(
+        name="http-hostile",
+        title="bodies that are refused: ten thousand levels, a million digits, 2 MB of text and the like",
+        unit="requests/s",
+        contestants=(_asked("hostile", "ours, prepared: POST accounts/", "ours", "small_log"),),
+        targets=(Within("slowest", 100),),
+        writes=False,
+        rounds=3,
+        more="ms",
     ),
 )

@@ -124,6 +124,11 @@ def _in_two_folds(model: type[M], stream_key: str, since: int | datetime, until:
     )
 
 
+def compare(before: M | None, after: M) -> dict[str, Change]:
+    """Return the fields in which two past states of an aggregate differ; ``None`` stands for before it existed."""
+    return _changes(_facts(before), _facts(after))
+
+
 def trail(model: type[M], stream_key: str, *, since: int, until: int | None) -> Iterator[TrailEntry]:
     """Yield the events of an aggregate with what each changed. See ``EventSourcedManager.trail``."""
     if until is not None and until <= since:

@@ -88,6 +88,20 @@ def newest_of(
     return {snapshot.stream_key: snapshot for snapshot in found if _is_ours(snapshot)}
 
 
+def kept_at(model: type[EventSourcedModel], stream_key: str, versions: Collection[int]) -> list[StoredSnapshot]:
+    """Return the snapshots of just these versions that ``newest`` would return, in order, in one query."""
+    if not conf.SNAPSHOT_EVERY or not versions:
+        return []
+    found = _of_code(model).filter(stream_key=stream_key, version__in=versions).order_by("version")
+    return [snapshot for snapshot in found if _is_ours(snapshot)]
+
+
+def kept_value(snapshot: StoredSnapshot, field: models.Field[Any, Any]) -> Any:
+    """Return the value of one field in the kept state."""
+    state: dict[str, str | None] = json.loads(snapshot.state)
+    return _read(field, state[field.attname])
+
+
 def restore(instance: EventSourcedModel, snapshot: StoredSnapshot) -> None:
     """Give a blank instance the kept state; what the event tells is left to the caller."""
     state: dict[str, str | None] = json.loads(snapshot.state)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -16,7 +17,8 @@ from eventsourcing_app.models import StoredEvent
 from tests.benchmarks.bank.models import Account
 from tests.benchmarks.sides.ours import stored
 from tests.benchmarks.web.models import PlainAccount, PlainEvent
-from tests.benchmarks.work import AMOUNT, REFERENCE, Sample, repeated, turns
+from tests.benchmarks.work import AMOUNT, REFERENCE, Done, Sample, repeated, turns
+from tests.hostile_bodies import BODIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from tests.benchmarks.job import Job
 
-__all__ = ["deposit", "page", "plain_page", "plain_update", "stored"]
+__all__ = ["deposit", "hostile", "page", "plain_page", "plain_update", "stored"]
 
 _PAGES = 20
 """So many places of the log are looked at, spread over the whole of it."""
@@ -53,6 +55,21 @@ def page(job: Job) -> Sample:
     return repeated(lambda: ask("GET", "/events/", next(places)), job)
 
 
+def hostile(job: Job) -> Sample:
+    """POST everything that is refused, one body after the other; ``more`` tells how long the slowest of them took."""
+    ask = _asking()
+
+    def sample() -> Done:
+        slowest = 0.0
+        for body in BODIES.values():
+            began = perf_counter()
+            ask("POST", "/accounts/", "", body, "400")
+            slowest = max(slowest, perf_counter() - began)
+        return Done(units=len(BODIES), more={"slowest": slowest * 1000})
+
+    return sample
+
+
 def plain_page(job: Job) -> Sample:
     """GET 100 rows of a plain table of that size."""
     columns = ", ".join(str(field.column) for field in StoredEvent._meta.fields if field.name != "hash")
@@ -63,14 +80,14 @@ def plain_page(job: Job) -> Sample:
 
 
 def _asking() -> Callable[..., None]:
-    """What sends a request through middleware, routing, view and renderer, and requires that it succeeds."""
+    """What sends a request through middleware, routing, view and renderer, and requires the status that is expected."""
     application = WSGIHandler()
     statuses: list[str] = []
 
     def start(status: str, _headers: Any, _error: Any = None, /) -> Any:
         statuses.append(status)
 
-    def ask(method: str, path: str, query: str, body: bytes = b"") -> None:
+    def ask(method: str, path: str, query: str, body: bytes = b"", expected: str = "200") -> None:
         environ: dict[str, Any] = {
             "REQUEST_METHOD": method,
             "PATH_INFO": path,
@@ -87,7 +104,7 @@ def _asking() -> Callable[..., None]:
         content = b"".join(response)
         response.close()
         status = statuses.pop()
-        assert status.startswith("200"), (status, content)
+        assert status.startswith(expected), (status, content)
 
     ask("GET", "/events/", "limit=1")  # routes, views and connection are there before anything is measured
     return ask

@@ -1,0 +1,94 @@
+"""The operator log: what was done to subscriptions, newest first, as far as the user may see the events that tell it.
+
+Acts are rare in a log of whatever length. A search for all of their types at once, in the order of positions, could be
+answered by walking the log until enough of them have come; so each type is read by a walk of its own along the index of
+types, of which no more than a page is taken.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.core.exceptions import EmptyResultSet
+
+from eventsourcing_app.access.events import is_text
+from eventsourcing_app.access.masking import without_masked
+from eventsourcing_app.access.pages import Page
+from eventsourcing_app.access.visibility import visible_events
+from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.subscriptions.acts import ACTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from eventsourcing_app.access.visibility import Viewer
+    from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
+
+FILTERS: Final = ("subscription", "actor", "act")
+"""What acts can be filtered by, each for equality; an act by its wire name."""
+
+
+def acts_page(
+    user: Viewer,
+    filters: Mapping[str, str],
+    *,
+    limit: int,
+    after: int | None = None,
+    before: int | None = None,
+) -> Page[StoredEvent]:
+    """Return the newest acts that the user may see, or those next to a position; two statements, however many.
+
+    ``filters`` are by names of ``FILTERS``. Raises ``ValueError`` for another name, a value that none can have, and if
+    both positions are given.
+    """
+    if after is not None and before is not None:
+        raise ValueError("A page begins after one position or ends before another, not both.")
+    events, types = _filtered(visible_events(user), filters)
+    rising = after is not None
+    if after is not None:
+        events = events.filter(position__gt=after)
+    elif before is not None:
+        events = events.filter(position__lt=before)
+    positions = _positions([events.filter(type=each, stream_type=each) for each in types], limit + 1, rising=rising)
+    more, positions = len(positions) > limit, positions[:limit]
+    shown = without_masked(visible_events(user).defer("metadata", "hash"), user)
+    rows = list(shown.filter(position__in=positions).order_by("-position")) if positions else []
+    if rising:
+        return Page(rows=rows, has_previous=more, has_next=True)
+    return Page(rows=rows, has_previous=before is not None, has_next=more)
+
+
+def _filtered(events: StoredEventQuerySet, filters: Mapping[str, str]) -> tuple[StoredEventQuerySet, Sequence[str]]:
+    types: Sequence[str] = tuple(ACTS)
+    for name, value in filters.items():
+        if name not in FILTERS:
+            raise ValueError(f"Acts cannot be filtered by {name!r:.80}, only by {', '.join(FILTERS)}.")
+        if not is_text(value):
+            raise ValueError(f"{name} cannot contain NUL or half a character.")
+        if name == "act":
+            if value not in ACTS:
+                raise ValueError(f"act is one of {', '.join(ACTS)}.")
+            types = (value,)
+        else:
+            events = events.filter(**{"stream_key" if name == "subscription" else "actor": value})
+    return events, types
+
+
+def _positions(parts: Sequence[StoredEventQuerySet], limit: int, *, rising: bool) -> list[int]:
+    order = "position" if rising else "-position"
+    walks: list[str] = []
+    params: list[Any] = []
+    for part in parts:
+        walk = part.order_by(order).values("position")[:limit]
+        try:
+            sql, given = walk.query.get_compiler(walk.db).as_sql()
+        except EmptyResultSet:  # nothing is there for this user
+            continue
+        walks.append(f"SELECT * FROM ({sql}) AS walk")
+        params += given
+    if not walks:
+        return []
+    direction = "ASC" if rising else "DESC"
+    with log_connection().cursor() as cursor:
+        cursor.execute(f"{' UNION ALL '.join(walks)} ORDER BY position {direction} LIMIT {int(limit)}", params)
+        return [position for (position,) in cursor.fetchall()]

@@ -1,0 +1,165 @@
+"""The page of a correlation in the admin: what happened because of one request, as a tree and as a drawing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.urls import path
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+
+from eventsourcing_app.access.correlation import MOST_EVENTS, correlation_of
+from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
+from eventsourcing_app.access.visibility import may_view_events, visible_events
+from eventsourcing_app.admin.asked import asked, asked_position
+from eventsourcing_app.admin.durations import duration
+from eventsourcing_app.admin.keyset import AFTER
+from eventsourcing_app.admin.lanes import lanes_of
+from eventsourcing_app.admin.links import Links, linked
+from eventsourcing_app.admin.pages import page
+from eventsourcing_app.admin.people import people, told
+from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
+from eventsourcing_app.admin.summaries import LENGTH, summary_of
+from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.values import breakable, masked
+from eventsourcing_app.log.beginning import Beginning
+from eventsourcing_app.log.records import StoredEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from django.http import HttpRequest
+    from django.template.response import TemplateResponse
+    from django.urls import URLPattern
+
+    from eventsourcing_app.access.correlation import Correlation, Node
+    from eventsourcing_app.admin.people import Person
+
+_BEGINNING = "data_beginning"
+_MOST_LEVELS = 40
+"""How deep lists are nested: browsers give up at some depth. What lies deeper is told with its level, in words."""
+
+
+class Item(NamedTuple):
+    """An event in the tree."""
+
+    event: StoredEvent
+    url: str | None
+    type: str
+    stream: str
+    actor: str
+    summary: str
+    since_first: str
+    since_cause: str
+    cause: str
+    """What caused it, if that is not the event above it."""
+    level: int
+    """Its level, if that is deeper than lists are nested; else 0."""
+    opens: bool
+    """Whether the next one is nested in it."""
+    closes: range
+    """As many lists end after it."""
+
+
+class CorrelationMixin(ReadOnlyAdmin[StoredEvent]):
+    """Adds the page ``correlation/``. Needs ``eventsourcing_app.view_storedevent``; the summaries
+    ``eventsourcing_app.view_payload``. Template: ``admin/eventsourcing_app/correlation.html``.
+    """
+
+    correlation_template = "admin/eventsourcing_app/correlation.html"
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.correlation_view)
+        return [path("correlation/", view, name="eventsourcing_app_storedevent_correlation"), *super().get_urls()]
+
+    def correlation_view(self, request: HttpRequest) -> TemplateResponse:
+        """The events with the correlation id ``?id=``, after the position ``?after=``."""
+        require_reading(request)
+        if not may_view_events(request.user):
+            raise PermissionDenied
+        parameters = asked(request, ("id", AFTER))
+        after = asked_position(parameters, AFTER)
+        correlation_id = parameters.get("id", "")
+        shown = may_view_payload(request.user)
+        events = visible_events(request.user).defer(*PAYLOAD)
+        if shown:
+            events = events.annotate(**{_BEGINNING: Beginning("data", LENGTH)})
+        try:
+            found = correlation_of(events, correlation_id, after=after or 0)
+        except ValueError as error:
+            raise BadRequest(str(error)) from error
+        links = Links(self.admin_site, request)
+        context = {
+            "correlation_id": correlation_id,
+            "found": found,
+            "after": after,
+            "most": MOST_EVENTS,
+            "items": self._items(request, links, found, shown=shown),
+            "lanes": lanes_of(found),
+            "duration": duration(found.duration) if found.duration is not None else None,
+            "began": utc(found.events[0].recorded_at, exact=True) if found.events else None,
+            "events_url": links.events_url(correlation_id=correlation_id),
+            "first_url": links.correlation_url(correlation_id),
+            "more_url": self._more_url(links, found, correlation_id),
+        }
+        return page(request, self, self.correlation_template, context, title=_("Correlation"))
+
+    def _items(self, request: HttpRequest, links: Links, found: Correlation, *, shown: bool) -> list[Item]:
+        nodes = list(found.nodes())
+        known = people(self.admin_site, request, (event.actor for event in found.events))
+        levels = [*(min(node.level, _MOST_LEVELS) for node in nodes), 0]
+        first = found.events[0] if found.events else None
+        return [
+            _item(node, links, known, first or node.event, shown=shown, level=level, following=following)
+            for node, level, following in zip(nodes, levels, levels[1:], strict=False)
+        ]
+
+    def _more_url(self, links: Links, found: Correlation, correlation_id: str) -> str | None:
+        url = links.correlation_url(correlation_id)
+        return f"{url}&{AFTER}={found.events[-1].position}" if url and found.has_more else None
+
+
+def _item(
+    node: Node,
+    links: Links,
+    known: Mapping[str, Person],
+    first: StoredEvent,
+    *,
+    shown: bool,
+    level: int,
+    following: int,
+) -> Item:
+    event = node.event
+    return Item(
+        event=event,
+        url=links.event_url(event.position),
+        type=breakable(event.type),
+        stream=links.stream(event, in_brief=True),
+        actor=told(event.actor, links, known),
+        summary=summary_of(getattr(event, _BEGINNING)) if shown else masked(),
+        since_first="" if event is first else duration(event.recorded_at - first.recorded_at),
+        since_cause="" if node.since_cause is None else duration(node.since_cause),
+        cause=_cause(node, links, event.correlation_id),
+        level=node.level + 1 if node.level > _MOST_LEVELS else 0,
+        opens=following > level,
+        closes=range(max(0, level - following)),
+    )
+
+
+def _cause(node: Node, links: Links, correlation_id: str) -> str:
+    """Say what caused a root, or an event that is not nested below its cause; empty where the tree says it."""
+    if node.has_unseen_cause:
+        return _("Its cause is not among the events that you may see.")
+    if node.cause is None or (not node.is_root and node.level <= _MOST_LEVELS):
+        return ""
+    cause = node.cause
+    text = linked(f"#{cause.position} {cause.type}", links.event_url(cause.position))
+    if cause.correlation_id == correlation_id:
+        return format_html(_("Caused by {cause}."), cause=text)
+    where = links.correlation_url(cause.correlation_id)
+    return format_html(
+        _("Caused by {cause}, which belongs to another {correlation}."),
+        cause=text,
+        correlation=linked(_("correlation"), where),
+    )

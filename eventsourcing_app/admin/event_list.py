@@ -1,0 +1,196 @@
+"""The list of stored events: newest first, filtered, one line for each; exported, and followed as the log grows."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from django.contrib import admin
+from django.core.exceptions import BadRequest, PermissionDenied
+from django.http import JsonResponse
+from django.urls import path, reverse
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+
+from eventsourcing_app.access.download import download_of
+from eventsourcing_app.access.events import FILTERS, found
+from eventsourcing_app.access.export import CONTENT_TYPES, Export
+from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.timeouts import ReadTimedOut, bounded_read
+from eventsourcing_app.access.visibility import may_export_events, may_view_events, visible_events
+from eventsourcing_app.admin.event_pages import BEGINNING, FORMAT, EventList, EventsToExport, is_live
+from eventsourcing_app.admin.event_tail import EventTail, tail_start
+from eventsourcing_app.admin.filters import (
+    ActorFilter,
+    CausationFilter,
+    CorrelationFilter,
+    StreamKeyFilter,
+    StreamTypeFilter,
+    TypeFilter,
+)
+from eventsourcing_app.admin.links import Links, linked
+from eventsourcing_app.admin.pages import page
+from eventsourcing_app.admin.period import PARAMETERS, PeriodFilter
+from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading, require_text
+from eventsourcing_app.admin.summaries import summary_of
+from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked
+from eventsourcing_app.exceptions import LogUnsafe
+from eventsourcing_app.log.records import StoredEvent
+
+if TYPE_CHECKING:
+    from django.db.models import Model
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase
+    from django.urls import URLPattern
+
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
+E = TypeVar("E", bound=EventList)
+
+
+class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
+    """The list, its exports and its live tail; all of them have the same filters and the same search."""
+
+    list_display = ("position", "recorded_at", "stream_type", "type", "version", "actor", "correlation_id")
+    list_filter = (
+        PeriodFilter, TypeFilter, StreamTypeFilter, StreamKeyFilter, ActorFilter, CorrelationFilter, CausationFilter,
+    )  # fmt: skip
+    list_per_page = 100
+    sortable_by = ()
+    search_fields = FILTERS
+    search_help_text = _(
+        "Exact: a position, an actor such as user:7, a correlation id, an event id, a stream key or a type."
+    )
+    show_full_result_count = False
+    tail_rows = 50
+    """Events that one answer of the live tail brings at most: of more, the newest."""
+    changelist_class: ClassVar[type[EventList]] = EventList
+
+    class Media:
+        css = {"all": ["eventsourcing_app/admin.css", "eventsourcing_app/log.css"]}
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return may_view_events(request.user)
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return may_view_events(request.user)
+
+    def get_urls(self) -> list[URLPattern]:
+        wrap = self.admin_site.admin_view
+        name = f"{self.opts.app_label}_{self.opts.model_name}"
+        return [
+            path("export/", wrap(self.export_view), name=f"{name}_export"),
+            path("tail/", wrap(self.tail_view), name=f"{name}_tail"),
+            *super().get_urls(),
+        ]
+
+    def get_queryset(self, request: HttpRequest) -> StoredEventQuerySet:
+        return without_masked(visible_events(request.user), request.user)
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[EventList]:
+        return self.changelist_class
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        return lookup in FILTERS or lookup in PARAMETERS
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[StoredEventQuerySet, bool]:
+        return (found(queryset, search_term) if search_term.strip() else queryset), False
+
+    def get_list_display(self, request: HttpRequest) -> Any:
+        links, shown = Links(self.admin_site, request), may_view_payload(request.user)
+        live = self.changelist_class.goes_on(request)
+
+        @admin.display(description=_("recorded at"))
+        def recorded(event: StoredEvent) -> str:
+            # How long ago it was becomes wrong on a page that stays open.
+            return utc(event.recorded_at) if live else relative(event.recorded_at)
+
+        @admin.display(description=_("stream"))
+        def stream(event: StoredEvent) -> str:
+            return links.stream(event, in_brief=True)
+
+        @admin.display(description=_("type"))
+        def wire_name(event: StoredEvent) -> str:
+            return breakable(event.type)
+
+        @admin.display(description=_("actor"))
+        def actor(event: StoredEvent) -> str:
+            return links.events(event.actor, actor=event.actor)
+
+        @admin.display(description=_("data"))
+        def data(event: StoredEvent) -> str:
+            return (summary_of(getattr(event, BEGINNING)) or NOTHING) if shown else masked()
+
+        @admin.display(description=_("correlation"))
+        def correlation(event: StoredEvent) -> str:
+            return _correlation(links, event)
+
+        return ("position", recorded, stream, wire_name, "version", actor, data, correlation)
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """The list. With ``?live=1`` it goes on by itself."""
+        require_text(request)
+        context: dict[str, Any] = {"may_export": may_export_events(request.user)}
+        if is_live(request) and self.has_view_permission(request):
+            # Before the rows are read: whatever may still come below them lies above it.
+            context["tail_start"], context["tail_problem"] = tail_start()
+            context["tail_url"] = self._url("tail")
+        context["export_url"] = self._url("export")
+        try:
+            with bounded_read():
+                return super().changelist_view(request, {**context, **(extra_context or {})})
+        except ReadTimedOut as error:
+            return self._timed_out(request, error)
+
+    def export_view(self, request: HttpRequest) -> HttpResponseBase:
+        """All that is filtered, oldest first, as a file: ``?format=csv`` or ``?format=ndjson``."""
+        require_reading(request)
+        if not may_export_events(request.user):
+            raise PermissionDenied
+        require_text(request)
+        form = next((form for form in CONTENT_TYPES if form == request.GET.get(FORMAT)), None)
+        if form is None:
+            raise BadRequest(f"'{FORMAT}' must be one of {', '.join(CONTENT_TYPES)}.")
+        try:
+            with bounded_read():
+                events = self._list_of(request, EventsToExport).queryset
+        except ReadTimedOut as error:
+            return self._timed_out(request, error)
+        return download_of(Export(events, form, user=request.user), request)
+
+    def tail_view(self, request: HttpRequest) -> HttpResponse:
+        """What has come after the position ``?after=``, for the script of the list."""
+        require_reading(request)
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        require_text(request)
+        try:
+            answer = JsonResponse(self._list_of(request, EventTail).answer())
+        except (LogUnsafe, ReadTimedOut) as error:
+            answer = JsonResponse({"error": str(error)}, status=503)
+        answer.headers["Cache-Control"] = "private, no-store"
+        return answer
+
+    def _list_of(self, request: HttpRequest, kind: type[E]) -> E:
+        """Return a list of another kind, made as Django makes that of the page."""
+        other = copy(self)
+        other.changelist_class = kind  # type: ignore[misc]  # of this copy alone
+        made = other.get_changelist_instance(request)
+        assert isinstance(made, kind)
+        return made
+
+    def _timed_out(self, request: HttpRequest, error: ReadTimedOut) -> HttpResponse:
+        template = "admin/eventsourcing_app/storedevent/timed_out.html"
+        return page(request, self, template, {"seconds": error.seconds}, title=_now("This took too long"), status=503)
+
+    def _url(self, name: str) -> str:
+        return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", current_app=self.admin_site.name)
+
+
+def _correlation(links: Links, event: StoredEvent) -> str:
+    name = event.correlation_id
+    if not name:
+        return NOTHING
+    return linked(brief(name), links.correlation_url(name) or links.events_url(correlation_id=name))

@@ -1,0 +1,105 @@
+"""The state before an event and after it, in the fields that the model's own admin shows to this user; no others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from django.contrib.admin.utils import flatten_fieldsets
+from django.core.exceptions import ValidationError
+
+from eventsourcing_app.access.effect import effect_of, may_view_effect
+from eventsourcing_app.admin.payload import CURRENCY
+from eventsourcing_app.admin.values import NOTHING, label_of, value_of_field
+from eventsourcing_app.aggregates.keys import pk_of
+from eventsourcing_app.aggregates.plain_rows import plain_rows
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.aggregates.past.step import Step
+    from eventsourcing_app.log.records import StoredEvent
+
+
+class StateField(NamedTuple):
+    """One field of the state."""
+
+    name: str
+    label: str
+    before: str
+    after: str
+    changed: bool
+
+
+class EventState(NamedTuple):
+    """What an event made of the state."""
+
+    fields: Sequence[StateField]
+    created: bool
+    """Whether the aggregate began with it."""
+    currency: str
+    """The currency of the state, if it has one and it is shown."""
+    problem: str | None
+    """Why no code here can tell what it made."""
+
+
+def state_of(
+    site: AdminSite, request: HttpRequest, model: type[EventSourcedModel], event: StoredEvent
+) -> EventState | None:
+    """Return what an event made of the state, or ``None`` if the user may not see that."""
+    if not may_view_effect(request.user, event):
+        return None
+    shown = _shown_fields(site, request, model, event.stream_key)
+    if shown is None:
+        return None
+    effect = effect_of(model, event)
+    if effect.step is None:
+        return EventState((), created=False, currency="", problem=effect.problem) if effect.problem else None
+    return _told(model, effect.step, shown)
+
+
+def _told(model: type[EventSourcedModel], made: Step, shown: Collection[str]) -> EventState:
+    changes, before = made.changes, made.before
+    fields = [
+        StateField(
+            name=name,
+            label=label_of(model, name),
+            before=NOTHING if before is None else value_of_field(model, name, before.get(name)),
+            after=value_of_field(model, name, made.after[name]),
+            changed=name in changes,
+        )
+        for name in shown
+        if name in made.after
+    ]
+    currency = made.after.get(CURRENCY) if CURRENCY in shown else ""
+    return EventState(
+        fields, created=before is None, currency=currency if isinstance(currency, str) else "", problem=None
+    )
+
+
+def _shown_fields(
+    site: AdminSite, request: HttpRequest, model: type[EventSourcedModel], stream_key: str
+) -> Sequence[str] | None:
+    """Return the fields that the admin of a model shows of an aggregate; ``None`` if it shows nothing of it.
+
+    An aggregate whose row has gone, which its history allows, is shown to who may see the model. One whose row the
+    admin keeps from the user is not.
+    """
+    model_admin: Any = site._registry.get(model)
+    if model_admin is None or not model_admin.has_view_or_change_permission(request):
+        return None
+    try:
+        pk = pk_of(model, stream_key)
+        row = model_admin.get_queryset(request).filter(pk=pk).first()
+        if row is None and plain_rows(model).filter(pk=pk).exists():
+            return None
+    except (ValidationError, ValueError, TypeError, ArithmeticError):
+        return None
+    if row is not None and not model_admin.has_view_or_change_permission(request, row):
+        return None
+    hidden = set(model_admin.get_exclude(request, row) or ())
+    names = flatten_fieldsets(model_admin.get_fieldsets(request, row))
+    return [name for name in names if isinstance(name, str) and name not in hidden]

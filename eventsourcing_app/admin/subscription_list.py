@@ -1,0 +1,181 @@
+"""The list of subscriptions, in pages by name: what the rows tell is fetched for all of a page at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.core.exceptions import BadRequest
+from django.core.paginator import Paginator
+from django.utils.html import format_html, format_html_join
+from django.utils.translation import gettext as _now
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+
+from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
+from eventsourcing_app.access.pages import page_of
+from eventsourcing_app.admin.durations import in_words
+from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
+from eventsourcing_app.admin.links import linked
+from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.values import NOTHING, breakable, masked
+from eventsourcing_app.conf import conf
+from eventsourcing_app.subscriptions.overview import overviews
+from eventsourcing_app.subscriptions.records import Subscription
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+    from django.utils.safestring import SafeString
+
+    from eventsourcing_app.access.last_failures import Failure
+    from eventsourcing_app.admin.links import Links
+    from eventsourcing_app.subscriptions.lag import Lag
+
+_ERROR = 160
+
+
+class SubscriptionList(KeysetChangeList):
+    """By name, rising or falling; each row comes with its overview and its last failure."""
+
+    first_url: str
+    previous_url: str | None = None
+    next_url: str | None = None
+
+    def get_ordering(self, request: HttpRequest, queryset: Any) -> list[Any]:
+        return ["-name"] if "-name" in super(KeysetChangeList, self).get_ordering(request, queryset) else ["name"]
+
+    def get_ordering_field_columns(self) -> dict[int, Any]:
+        return super(KeysetChangeList, self).get_ordering_field_columns()
+
+    def get_results(self, request: HttpRequest) -> None:
+        after, before = request.GET.get(AFTER), request.GET.get(BEFORE)
+        if after is not None and before is not None:
+            raise BadRequest("Give 'after' or 'before', not both.")
+        falling = self.get_ordering(request, self.queryset) == ["-name"]
+        page = page_of(
+            self.queryset, "name", limit=self.list_per_page, after=after, before=before, newest_first=falling
+        )
+        self.result_list = _with_overviews(request, page.rows)
+        self.result_count = self.full_result_count = len(self.result_list)
+        self.show_full_result_count = self.show_admin_actions = False
+        self.can_show_all = self.multi_page = False
+        self.paginator = Paginator(self.result_list, self.list_per_page)
+        back, on = (AFTER, BEFORE) if falling else (BEFORE, AFTER)
+        if page.rows and page.has_previous:
+            self.previous_url = self.get_query_string({back: page.rows[0].pk})
+        if page.rows and page.has_next:
+            self.next_url = self.get_query_string({on: page.rows[-1].pk})
+        self.first_url = self.get_query_string()
+
+
+def _with_overviews(request: HttpRequest, rows: Any) -> list[Any]:
+    known = overviews(rows)
+    hidden = hidden_positions(request.user, known)
+    failures = last_failures(request.user, known, hidden=hidden)
+    for overview in known:
+        row: Any = overview.row
+        row.overview, row.failure = overview, failures.get(row.name)
+        row.shows_reason = shows_reason(request.user, overview, hidden=hidden)
+    return [overview.row for overview in known]
+
+
+def columns(links: Links) -> list[Callable[[Any], SafeString | str]]:
+    """What the list says of a subscription."""
+
+    @admin.display(description=_("status"))
+    def status(subscription: Any) -> SafeString | str:
+        return status_of(subscription, shows_reason=subscription.shows_reason)
+
+    @admin.display(description=_("kind"))
+    def kind(subscription: Any) -> str:
+        return str(subscription.get_kind_display())
+
+    @admin.display(description=_("lag"))
+    def lag(subscription: Any) -> SafeString | str:
+        return lag_of(subscription.overview.lag)
+
+    @admin.display(description=_("rate"))
+    def rate(subscription: Any) -> SafeString | str:
+        return rate_of(subscription)
+
+    @admin.display(description=_("segments"))
+    def segments(subscription: Any) -> str:
+        return str(len(subscription.overview.segments))
+
+    @admin.display(description=_("parked events"))
+    def parked(subscription: Any) -> SafeString | str:
+        return parked_of(links, subscription.overview.lag)
+
+    @admin.display(description=_("last error"))
+    def last_error(subscription: Any) -> SafeString | str:
+        return failure_of(links, subscription.failure)
+
+    return [status, lag, parked, last_error, kind, rate, segments]
+
+
+def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:
+    """The status, and why; wrong if it is halted."""
+    is_wrong = row.status == Subscription.Status.HALTED
+    badge = format_html('<span class="es-badge{}">{}</span>', " es-wrong" if is_wrong else "", row.get_status_display())
+    if not row.status_reason:
+        return badge
+    reason = _cut(row.status_reason) if shows_reason else masked()
+    return format_html('{} <span class="es-quiet es-reason">{}</span>', badge, reason)
+
+
+def lag_of(lag: Lag) -> SafeString | str:
+    """How far it is behind; wrong if it is active, and behind for longer than the health endpoint allows."""
+    if not lag.events:
+        return _now("none")
+    events = ngettext("%(number)d event", "%(number)d events", lag.events) % {"number": lag.events}
+    behind = in_words(lag.seconds)
+    if is_late(lag):
+        late = '<b class="es-wrong">{}</b> <span class="es-badge es-wrong">{}</span>'
+        behind = format_html(late, behind, _now("late"))
+    return format_html("{}<br>{}", events, behind)
+
+
+def is_late(lag: Lag) -> bool:
+    """Whether a subscription should not be as far behind as it is."""
+    return lag.status == Subscription.Status.ACTIVE and lag.seconds > conf.HEALTH_LAG_SECONDS
+
+
+def rate_of(row: Subscription) -> SafeString | str:
+    """How many events it may handle in a time, and who says so."""
+    rate = row.rate or _now("unlimited")
+    if row.burst is not None:
+        rate = _now("%(rate)s, %(burst)d at once") % {"rate": rate, "burst": row.burst}
+    if f"{row.rate} {row.burst or ''}".strip() == row.declared_rate:
+        return rate
+    by_operator = _now("set by an operator; declared: %s") % (row.declared_rate or _now("unlimited"))
+    return format_html('{}<br><span class="es-quiet">{}</span>', rate, by_operator)
+
+
+def parked_of(links: Links, lag: Lag) -> SafeString | str:
+    """How many events failed, or wait behind one that did; wrong if some are dead."""
+    if not lag.parked:
+        return "0"
+    number = linked(str(lag.parked), links.parked_url(subscription=lag.name))
+    if not lag.dead:
+        return number
+    dead = ngettext("%(number)d dead", "%(number)d dead", lag.dead) % {"number": lag.dead}
+    return format_html('{}<br><b class="es-wrong">{}</b>', number, dead)
+
+
+def failure_of(links: Links, failure: Failure | None) -> SafeString | str:
+    """Of what it failed last, at which event, and when."""
+    if failure is None:
+        return NOTHING
+    error = masked() if failure.error is None else breakable(_cut(failure.error))
+    facts: list[SafeString | str] = []
+    if failure.position is not None:
+        facts.append(linked(f"#{failure.position}", links.event_url(failure.position)))
+    if failure.moment is not None:
+        facts.append(relative(failure.moment))
+    return format_html("{}<br>{}", error, format_html_join(" · ", "{}", ((fact,) for fact in facts)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _ERROR else f"{text[: _ERROR - 1]}…"
