@@ -27,7 +27,7 @@ from eventsourcing_app.exceptions import ConcurrencyError
 from eventsourcing_app.models import StoredEvent
 from tests.samples.ended import Desk, Lease
 from tests.samples.factories import elsewhere, held_elsewhere, list_book, open_wallet
-from tests.samples.models import Book, Counter, Wallet
+from tests.samples.models import Book, Contract, Counter, Customer, Wallet
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -54,6 +54,12 @@ class WalletAdmin(EventSourcedAdmin[Wallet]):
         return super().get_queryset(request).exclude(owner="hidden").annotate(many=Count("owner"))
 
 
+class ContractAdmin(EventSourcedAdmin[Contract]):
+    """Of its creating command, no form can be made."""
+
+    list_filter = ("customer",)
+
+
 class BookAdmin(CommandsMixin[Book], ReadOnlyAdmin[Book]):
     """Another ModelAdmin, with a form of its own."""
 
@@ -67,6 +73,7 @@ site = admin.AdminSite()
 site.register(StoredEvent, StoredEventAdmin)
 site.register(Wallet, WalletAdmin)
 site.register(Book, BookAdmin)
+site.register(Contract, ContractAdmin)
 site.register(Counter, EventSourcedAdmin)
 site.register(Lease, EventSourcedAdmin)
 site.register(Desk, EventSourcedAdmin)
@@ -203,6 +210,30 @@ def test_keys_with_odd_characters_have_their_forms(root: Client, key: str) -> No
     assert change.command_url(change._offered()["list_it"]) == "/admin/samples/book/command/list_it/"  # type: ignore[attr-defined]
 
 
+def test_one_that_no_form_can_be_made_of_is_no_button_and_its_page_explains_it(root: Client) -> None:
+    url = "/admin/samples/contract/command/sign/"
+    page = text_of(root.get("/admin/samples/contract/"))
+    assert f'<li><a href="{url}"' not in page
+    assert f'<a href="{url}">Sign contract</a>' in page
+    explained = root.get(url)
+    assert explained.status_code == 200
+    assert "Contract.sign(terms: tuple[str, ...]) cannot be read from a request." in text_of(explained)
+    assert "<form method" not in text_of(explained).split('id="content"')[1]
+    assert root.post(url, {"_es_key": str(uuid4()), "customer_id": "1"}).status_code == 400
+    assert Contract.objects.count() == 0
+
+
+def test_the_filters_of_the_list_are_kept_on_the_way(root: Client) -> None:
+    customer = Customer.objects.create(name="Ada")
+    contract = Contract.objects.perform_new(Contract.sign, customer_id=customer.pk)
+    kept = f"_changelist_filters=customer%3D{customer.pk}"
+    url = f"/admin/samples/contract/{contract.pk}/command/announce/"
+    assert f'href="{url}?{kept}"' in text_of(root.get(f"/admin/samples/contract/{contract.pk}/change/?{kept}"))
+    page = root.get(f"{url}?{kept}").headers["Location"]
+    done = root.post(page, begun(root, page))
+    assert done.headers["Location"] == f"/admin/samples/contract/{contract.pk}/change/?{kept}"
+
+
 # Once
 
 
@@ -337,6 +368,7 @@ def test_the_page_of_a_conflict_takes_no_more_queries_for_more_events(wallet: Wa
         statements = [entry["sql"] for entry in queries.captured_queries if "storedevent" in entry["sql"]]
         assert not [each for each in statements if re.search(r"COUNT\(|OFFSET|DISTINCT", each)]
     assert counts[0] == counts[1]
+    assert any("LIMIT 21" in each for each in statements)
     assert page.count("samples.money_added") == 20
     assert "There are older ones." in page
 
@@ -495,6 +527,31 @@ def test_what_is_not_there_for_a_user_is_404(teller: Client) -> None:
         assert teller.get(target).status_code == 404
         assert teller.post(target, forged).status_code == 404
     assert balance_of(hidden) == 5
+
+
+def test_whoever_may_not_run_a_command_learns_nothing_by_it(wallet: Wallet, teller: Client) -> None:
+    url = address(wallet, "add")
+    sent = {**begun(teller, url), "amount": "1"}
+    teller.post(url, sent)
+    User.objects.get().user_permissions.remove(Permission.objects.get(codename=CHANGE))
+    for target in (url, address(open_wallet("hidden"), "add"), f"{WALLETS}{uuid4()}/command/add/"):
+        assert teller.get(target).status_code == 403
+        assert teller.post(target, sent).status_code == 403
+
+
+def test_what_has_gone_out_of_sight_when_it_is_locked_is_404(
+    teller: Client, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = {**begun(teller, address(wallet, "add")), "amount": "1"}
+    seen = [None, "hidden"]
+
+    def narrowed(self: WalletAdmin, request: HttpRequest) -> Any:
+        return EventSourcedAdmin.get_queryset(self, request).exclude(owner=OWNER if seen.pop(0) else "nobody")
+
+    monkeypatch.setattr(WalletAdmin, "get_queryset", narrowed)
+    assert teller.post(address(wallet, "add"), sent).status_code == 404
+    assert seen == []
+    assert balance_of(wallet) == 50
 
 
 def test_a_command_that_is_not_offered_is_404(wallet: Wallet, root: Client) -> None:

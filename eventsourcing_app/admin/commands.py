@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
 from django.core import checks
 from django.core.exceptions import BadRequest, ImproperlyConfigured, PermissionDenied, ValidationError
@@ -115,26 +116,26 @@ class CommandsMixin(_ModelAdmin[A]):
         return [*urls, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        offered = {"aggregate_commands": self._buttons(request, None), "commands_without_form": []}
-        return super().changelist_view(request, {**offered, **(extra_context or {})})
+        return super().changelist_view(request, {**self._offered_on(request, None), **(extra_context or {})})
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         obj: A | None = kwargs.get("obj")
         if obj is not None and not context.get("is_popup"):
-            context["aggregate_commands"] = self._buttons(request, obj)
-            context["commands_without_form"] = [
-                self._button(request, each, obj)
-                for each in self._allowed(request, obj)
-                if self._problem(each) is not None
-            ]
+            context.update(self._offered_on(request, obj))
         return super().render_change_form(request, context, *args, **kwargs)
 
-    def _buttons(self, request: HttpRequest, obj: A | None) -> list[Button]:
-        return [self._button(request, command, obj) for command in self.get_commands(request, obj)]
+    def _offered_on(self, request: HttpRequest, obj: A | None) -> dict[str, list[Button]]:
+        offered, allowed = self.get_commands(request, obj), self._allowed(request, obj)
+        without = [command for command in allowed if self._problem(command) is not None]
+        return {
+            "aggregate_commands": [self._button(request, command, obj) for command in offered],
+            "commands_without_form": [self._button(request, command, obj) for command in without],
+        }
 
     def _button(self, request: HttpRequest, command: Command, obj: A | None) -> Button:
         description = next(iter(paragraphs_of(command.function)), "")
         url = self.command_url(command, None if obj is None else obj.pk)
+        url = add_preserved_filters({"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}, url)
         return Button(url, self.command_title(command), _(description) if description else "")
 
     def command_url(self, command: Command, pk: Any = None) -> str:
