@@ -46,7 +46,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option of the second of two runs."""
-    parser.addoption("--only-database", action="store_true", help="Leave out the tests that use no database.")
+    parser.addoption(
+        "--only-database", action="store_true", help="Leave out the tests that use no database, or a browser."
+    )
 
 
 def pytest_report_header() -> str:
@@ -75,7 +77,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def uses_database(item: pytest.Item) -> bool:
-    """Whether a test may come out differently on another database."""
+    """Whether a test may come out differently on another database; in a browser it is the pages that matter."""
+    if "browser" in getattr(item, "fixturenames", ()):
+        return False
     if issubclass(getattr(item, "cls", None) or object, TransactionTestCase):
         return True
     fixtures = {"db", "transactional_db", "django_db_setup", "child_env"} & set(getattr(item, "fixturenames", ()))
