@@ -180,8 +180,8 @@ def test_the_page_tells_all_of_a_subscription(operator: Client) -> None:
     assert len(re.findall(r'<th scope="row">\d+</th>', page)) == 64
     for told in ("samples.money_added", "subscriber", "5/s", f"#{position_of(opened, 2)}", "the mail server is slow"):
         assert told in page, told
-    assert "rate set" in page
-    assert "rate set" in text_of(operator.get(f"{ONE}/history/"))
+    assert "changed the rate" in page
+    assert "changed the rate" in text_of(operator.get(f"{ONE}/history/"))
 
 
 def test_errors_and_reasons_in_the_log_are_masked_without_the_permission_for_payloads(operator: Client) -> None:

@@ -88,7 +88,7 @@ def test_it_tells_who_did_what_to_which_and_why_newest_first(root: Client) -> No
         pause("samples.mail", reason="Too <b>loud</b>")
     set_rate("samples.mail", "5/s", reason="Slower")
     newest, oldest = lines(root)
-    assert "changed the rate of" in newest
+    assert "changed the rate" in newest
     assert "5/s" in newest
     assert "paused" in oldest
     page = root.get(OPERATORS).content.decode()
@@ -161,7 +161,7 @@ def test_reasons_and_details_are_masked_and_not_even_fetched() -> None:
     client = client_with(VIEW)
     with CaptureQueriesContext(connection) as queries:
         page = client.get(OPERATORS).content.decode()
-    assert "changed the rate of" in page
+    assert "changed the rate" in page
     assert "masked" in page
     assert "secret" not in page
     assert "7/s" not in page

@@ -1,8 +1,4 @@
-"""What one event changed, for a user who may see it: the state before and after, or why nobody can tell.
-
-It follows from payloads, and from every event before it: so it needs the permission to see payloads, and that there is
-all of the history up to the event for the user.
-"""
+"""What one event changed: the state before and after, or why nobody can tell. Who may see it, ``past`` says."""
 
 from __future__ import annotations
 
@@ -10,19 +6,15 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from django.core.exceptions import ImproperlyConfigured
 from django.db import Error
 
-from eventsourcing_app.access.masking import may_view_payload
-from eventsourcing_app.access.visibility import is_whole, may_view_events
+from eventsourcing_app.access.past import UNREADABLE
 from eventsourcing_app.aggregates.past.step import step
-from eventsourcing_app.exceptions import EventUnreadable
-from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
-    from eventsourcing_app.access.visibility import Viewer
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.past.step import Step
+    from eventsourcing_app.log.records import StoredEvent
 
 logger = logging.getLogger(__name__)
 
@@ -35,21 +27,13 @@ class Effect:
     problem: str | None
 
 
-def may_view_effect(user: Viewer, event: StoredEvent) -> bool:
-    """Whether the user may see what an event of an aggregate changed, besides whether it may see the aggregate."""
-    if event.version is None or not (may_view_events(user) and may_view_payload(user)):
-        return False
-    history = StoredEvent.objects.get_queryset().of_stream(event.stream_type, event.stream_key)
-    return is_whole(user, history.filter(version__lte=event.version))
-
-
 def effect_of(model: type[EventSourcedModel], event: StoredEvent) -> Effect:
     """Fold an aggregate over one of its events."""
     if event.version is None:
         return Effect(step=None, problem=None)
     try:
         return Effect(step=step(model, event.stream_key, event.version), problem=None)
-    except (EventUnreadable, ImproperlyConfigured) as error:
+    except UNREADABLE as error:
         return Effect(step=None, problem=str(error))
     except Error:
         raise  # the database's own

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import ValidationError
 
-from eventsourcing_app.access.effect import effect_of, may_view_effect
+from eventsourcing_app.access.effect import effect_of
+from eventsourcing_app.access.past import may_view_past
+from eventsourcing_app.admin.audited import shown_fields
 from eventsourcing_app.admin.payload import CURRENCY
 from eventsourcing_app.admin.values import NOTHING, label_of, value_of_field
 from eventsourcing_app.aggregates.keys import pk_of
@@ -50,7 +51,7 @@ def state_of(
     site: AdminSite, request: HttpRequest, model: type[EventSourcedModel], event: StoredEvent
 ) -> EventState | None:
     """Return what an event made of the state, or ``None`` if the user may not see that."""
-    if not may_view_effect(request.user, event):
+    if event.version is None or not may_view_past(request.user, model, event.stream_key, until=event.version):
         return None
     shown = _shown_fields(site, request, model, event.stream_key)
     if shown is None:
@@ -100,6 +101,4 @@ def _shown_fields(
         return None
     if row is not None and not model_admin.has_view_or_change_permission(request, row):
         return None
-    hidden = set(model_admin.get_exclude(request, row) or ())
-    names = flatten_fieldsets(model_admin.get_fieldsets(request, row))
-    return [name for name in names if isinstance(name, str) and name not in hidden]
+    return shown_fields(model_admin, request, row)

@@ -21,7 +21,6 @@ from eventsourcing_app.access.last_failures import hidden_positions, last_failur
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_operate, may_view_subscriptions
 from eventsourcing_app.access.visibility import may_view_events
-from eventsourcing_app.admin.act_names import name_of_act
 from eventsourcing_app.admin.acts import ACTS
 from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.links import Links
@@ -40,6 +39,7 @@ from eventsourcing_app.admin.values import masked, trace
 from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import OperationRefused
+from eventsourcing_app.subscriptions.acts import ACTS as VERBS
 from eventsourcing_app.subscriptions.definitions import stored
 from eventsourcing_app.subscriptions.overview import overviews
 from eventsourcing_app.subscriptions.possible import possible_acts
@@ -249,7 +249,7 @@ def _last_acts(request: HttpRequest, name: str, links: Links) -> list[dict[str, 
     shown = may_view_payload(request.user)
     return [
         {
-            "name": name_of_act(event.type),
+            "name": VERBS[event.type],
             "url": links.event_url(event.position),
             "recorded": relative(event.recorded_at),
             "actor": links.events(event.actor, actor=event.actor),

@@ -123,10 +123,10 @@ _VERBS: Mapping[type, _StrPromise] = {
     SubscriptionResumed: _("resumed"),
     SubscriptionReset: _("reset"),
     SubscriptionHurried: _("asked to catch up"),
-    SubscriptionRateChanged: _("changed the rate of"),
+    SubscriptionRateChanged: _("changed the rate"),
     ProjectionRebuilt: _("rebuilt"),
-    ParkedEventsRetried: _("retried parked events of"),
-    EventSkipped: _("skipped an event of"),
+    ParkedEventsRetried: _("retried parked events"),
+    EventSkipped: _("skipped an event"),
 }
 
 ACTS: Final[Mapping[str, _StrPromise]] = {declaration_of(act).name: verb for act, verb in _VERBS.items()}

@@ -17,7 +17,7 @@ from eventsourcing_app.conf import conf
 from eventsourcing_app.log.horizon import is_final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.recorded import RecordedEvent
@@ -101,7 +101,7 @@ def _in_one_fold(
         pk=state.pk,
         since=first,
         until=state.version,
-        changes=_changes(before, _handed_out(folding)),
+        changes=changes_between(before, _handed_out(folding)),
         is_final=all(finals),
     )
 
@@ -119,14 +119,14 @@ def _in_two_folds(model: type[M], stream_key: str, since: int | datetime, until:
         pk=after.pk,
         since=first,
         until=after.version,
-        changes=_changes(_facts(before), _facts(after)),
+        changes=changes_between(_facts(before), _facts(after)),
         is_final=bool(after.past_is_final) and (before is None or bool(before.past_is_final)),
     )
 
 
 def compare(before: M | None, after: M) -> dict[str, Change]:
     """Return the fields in which two past states of an aggregate differ; ``None`` stands for before it existed."""
-    return _changes(_facts(before), _facts(after))
+    return changes_between(_facts(before), _facts(after))
 
 
 def trail(model: type[M], stream_key: str, *, since: int, until: int | None) -> Iterator[TrailEntry]:
@@ -144,7 +144,7 @@ def trail(model: type[M], stream_key: str, *, since: int, until: int | None) -> 
             continue
         before, facts = facts, _facts(state)
         if state.version > since:
-            yield TrailEntry(recorded=recorded, changes=_changes(before, facts))
+            yield TrailEntry(recorded=recorded, changes=changes_between(before, facts))
         else:
             keeper.close()
     keeper.close()
@@ -200,6 +200,7 @@ def _facts(state: EventSourcedModel | None) -> dict[str, Any]:
     return {field.name: deepcopy(value_of(state, field)) for field in fields}
 
 
-def _changes(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Change]:
+def changes_between(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Change]:
+    """Return the fields whose values differ, by name; a field that was not there was ``None``."""
     pairs = {name: Change(before.get(name), value) for name, value in after.items()}
     return {name: change for name, change in pairs.items() if differ(change.before, change.after)}

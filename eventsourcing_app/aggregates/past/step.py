@@ -6,17 +6,18 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from eventsourcing_app.aggregates.past.changes import Change
+from eventsourcing_app.aggregates.past.changes import changes_between
 from eventsourcing_app.aggregates.past.fold import Fold
 from eventsourcing_app.aggregates.past.history import resume
 from eventsourcing_app.aggregates.past.snapshots import Keeper
 from eventsourcing_app.aggregates.recording import OF_THE_EVENT, history_fields
-from eventsourcing_app.aggregates.values import differ, member_value, value_of
+from eventsourcing_app.aggregates.values import member_value, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.aggregates.past.changes import Change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,9 +31,7 @@ class Step:
     @property
     def changes(self) -> dict[str, Change]:
         """The fields that the event changed, by name."""
-        before = self.before or {}
-        pairs = {name: Change(before.get(name), value) for name, value in self.after.items()}
-        return {name: pair for name, pair in pairs.items() if differ(pair.before, pair.after)}
+        return changes_between(self.before or {}, self.after)
 
 
 def step(model: type[EventSourcedModel], stream_key: str, version: int) -> Step | None:
