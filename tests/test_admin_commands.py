@@ -359,7 +359,7 @@ def test_the_page_of_a_conflict_takes_no_more_queries_for_more_events(wallet: Wa
     url = address(wallet, "add")
     sent = {**begun(teller, url), "amount": "1"}
     counts = []
-    for number in (1, 30):
+    for number in (1, 1, 30):
         for _each in range(number):
             Wallet.objects.perform(wallet.pk, Wallet.add, amount=Decimal(1))
         with CaptureQueriesContext(connection) as queries:
@@ -367,7 +367,7 @@ def test_the_page_of_a_conflict_takes_no_more_queries_for_more_events(wallet: Wa
         counts.append(len(queries))
         statements = [entry["sql"] for entry in queries.captured_queries if "storedevent" in entry["sql"]]
         assert not [each for each in statements if re.search(r"COUNT\(|OFFSET|DISTINCT", each)]
-    assert counts[0] == counts[1]
+    assert counts[1] == counts[2]
     assert any("LIMIT 21" in each for each in statements)
     assert page.count("samples.money_added") == 20
     assert "There are older ones." in page
@@ -419,7 +419,7 @@ def test_a_validation_error_is_said_at_the_field_that_it_names(
     assert refused.status_code == 422
     assert ("Who?" in page) == (error == "dict")
     assert page.count("Odd.") == 1
-    assert bool(re.search(r'class="form-row errors field-amount".*?Odd\.', page, re.DOTALL)) == (error == "dict")
+    assert bool(re.search(r'field-amount".*?Odd\.', page, re.DOTALL)) == (error == "dict")
 
 
 def test_what_does_not_fit_the_arguments_is_not_run(wallet: Wallet, teller: Client) -> None:
@@ -631,6 +631,7 @@ def test_the_page_of_an_object_takes_as_many_queries_whatever_it_offers(wallet: 
             assert root.get(f"{WALLETS}{wallet.pk}/change/").status_code == 200
         return len(captured)
 
+    queries()  # the first one learns what is kept for all that follow
     before = queries()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(WalletAdmin, "commands", ())
