@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import EmptyResultSet
+from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.masking import without_masked
@@ -64,10 +65,10 @@ def _filtered(events: StoredEventQuerySet, filters: Mapping[str, str]) -> tuple[
         if name not in FILTERS:
             raise ValueError(f"Acts cannot be filtered by {name!r:.80}, only by {', '.join(FILTERS)}.")
         if not is_text(value):
-            raise ValueError(f"{name} cannot contain NUL or half a character.")
+            raise ValueError(_("%(name)s cannot contain NUL or half a character.") % {"name": name})
         if name == "act":
             if value not in ACTS:
-                raise ValueError(f"act is one of {', '.join(ACTS)}.")
+                raise ValueError(_("%(name)s is one of: %(words)s.") % {"name": "act", "words": ", ".join(ACTS)})
             types = (value,)
         else:
             events = events.filter(**{"stream_key" if name == "subscription" else "actor": value})
