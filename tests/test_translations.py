@@ -185,12 +185,14 @@ def scene(own_subscriptions: None, db: None) -> list[str]:
     return [
         log, events, f"{events}?live=1", f"{events}?q=nothing", f"{events}correlation/?id=c-1",
         f"{events}operators/", f"{events}operators/?subscription=none",
-        *(f"{events}{each}/change/" for each in positions), subscriptions, *(f"{subscriptions}{name}/change/" for name in (NAME, "t.halting")),
+        *(f"{events}{each}/change/" for each in positions),
+        subscriptions, *(f"{subscriptions}{name}/change/" for name in (NAME, "t.halting")),
         *(f"{subscriptions}{NAME}/act/{act}/" for act in ("resume", "retry", "reset", "rate", "catch-up")),
         f"{subscriptions}t.halting/act/skip/", f"{log}parkedevent/", f"{log}parkedevent/?state=failed",
         f"{log}parkedevent/{parked.pk}/change/", f"{log}parkedevent/act/retry/?id={parked.pk}",
         f"{log}parkedevent/act/skip/?subscription={NAME}", "/admin/demo_bank/account/", f"{one}change/",
-        f"{one}history/", f"{one}past/", f"{one}past/?version=2&compare=1", f"{one}past/?version=99", f"{one}command/withdraw/",
+        f"{one}history/", f"{one}past/", f"{one}past/?version=2&compare=1",
+        f"{one}past/?version=99", f"{one}command/withdraw/",
     ]  # fmt: skip
 
 
