@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres docs bench fuzz lint format storm wheel-test matrix clean
+.PHONY: help demo test test-sqlite test-postgres docs bench fuzz lint format messages storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -56,6 +56,12 @@ lint: $(READY) docs ## Check style, types, settings and migrations, and that the
 format: $(READY) ## Put the code into the one style
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+messages: $(READY) ## Gather the texts that people see into the catalogs, and compile these (needs gettext)
+	cd eventsourcing_app && $(abspath $(BIN))/python -m django makemessages --all --no-obsolete --add-location file --no-wrap
+	sed -i.bak '/^"POT-Creation-Date:/d' eventsourcing_app/locale/*/LC_MESSAGES/django.po  # else every run changes it
+	rm eventsourcing_app/locale/*/LC_MESSAGES/django.po.bak
+	cd eventsourcing_app && $(abspath $(BIN))/python -m django compilemessages
 
 wheel-test: $(READY) ## Build the wheel, install it into a clean venv and run the README's example there
 	$(BIN)/python .ci/wheel_test.py

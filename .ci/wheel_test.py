@@ -52,7 +52,7 @@ def look_into(wheel: Path) -> None:
     migrations = [name for name in shipped if name.startswith(f"{PACKAGE}/migrations/0")]
     if f"{PACKAGE}/py.typed" not in shipped or not migrations:
         raise SystemExit("the wheel has no py.typed or no migrations")
-    for needed in ("/licenses/LICENSE", "/entry_points.txt"):
+    for needed in ("/locale/de/LC_MESSAGES/django.mo", "/licenses/LICENSE", "/entry_points.txt"):
         if not any(name.endswith(needed) for name in names):
             raise SystemExit(f"the wheel has no {needed}")
 

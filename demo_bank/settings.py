@@ -41,6 +41,7 @@ MIDDLEWARE = [
     "eventsourcing_app.middleware.EventContextMiddleware",  # event sourcing: who changed it, in which request
     "django.middleware.security.SecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",  # the admin in the language of the browser
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",

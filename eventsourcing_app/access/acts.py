@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.core.exceptions import EmptyResultSet
 from django.db.models import Value
 from django.db.models.functions import Concat
+from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.masking import without_masked
@@ -69,10 +70,10 @@ def _filtered(events: StoredEventQuerySet, filters: Mapping[str, str]) -> tuple[
         if name not in FILTERS:
             raise ValueError(f"Acts cannot be filtered by {name!r:.80}, only by {', '.join(FILTERS)}.")
         if not is_text(value):
-            raise ValueError(f"{name} cannot contain NUL or half a character.")
+            raise ValueError(_("%(name)s cannot contain NUL or half a character.") % {"name": name})
         if name == "act":
             if value not in ACTS:
-                raise ValueError(f"act is one of {', '.join(ACTS)}.")
+                raise ValueError(_("%(name)s is one of: %(words)s.") % {"name": "act", "words": ", ".join(ACTS)})
             types = (value,)
         elif name == "subscription":
             events = events.filter(stream_key=value)

@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import Q
+from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.events.registry import registry
@@ -37,13 +38,13 @@ def filtered(events: StoredEventQuerySet, name: str, values: Sequence[str]) -> S
     if name not in FILTERS:
         raise ValueError(f"Events cannot be filtered by {name!r:.80}, only by {', '.join(FILTERS)}.")
     if any(not is_text(value) for value in values):
-        raise ValueError(f"{name} cannot contain NUL or half a character.")
+        raise ValueError(_("%(name)s cannot contain NUL or half a character.") % {"name": name})
     if name == "type":
         values = sorted({wire_name for value in values for wire_name in _wire_names(value)})
     elif name == "stream_type":
         values = sorted({each for value in values for each in names_of(value)})
     elif name == "causation_id" and any(_uuid(value) is None for value in values):
-        raise ValueError("causation_id must be the id of an event, a UUID.")
+        raise ValueError(_("%(name)s must be the id of an event, a UUID.") % {"name": name})
     return events.filter(Q((f"{name}__in", values)) if len(values) > 1 else Q((name, values[0])))
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from django.utils.translation import gettext as _
+
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.visibility import naming_narrowed
 from eventsourcing_app.conf import conf
@@ -62,11 +64,13 @@ def filtered_parked(parked: QuerySet[ParkedEvent], name: str, value: str) -> Que
     """
     if name == "subscription":
         if not is_text(value):
-            raise ValueError("subscription cannot contain NUL or half a character.")
+            raise ValueError(_("%(name)s cannot contain NUL or half a character.") % {"name": name})
         return parked.filter(segment__subscription=value)
     if name == "state":
         if value not in ParkedEvent.State.values:
-            raise ValueError(f"state is one of {', '.join(ParkedEvent.State.values)}.")
+            raise ValueError(
+                _("%(name)s is one of: %(words)s.") % {"name": name, "words": ", ".join(ParkedEvent.State.values)}
+            )
         return parked.filter(state=value)
     raise ValueError(f"Parked events cannot be filtered by {name!r:.80}, only by {', '.join(PARKED_FILTERS)}.")
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django import forms
 from django.core.exceptions import ImproperlyConfigured, ValidationError
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from eventsourcing_app.access.events import LARGEST_POSITION, is_text
 from eventsourcing_app.access.subscriptions import MAX_BURST, MAX_REASON
@@ -41,7 +40,7 @@ class ReasonForm(forms.Form):
         """Refuse half a character, which no database takes."""
         reason: str = self.cleaned_data["reason"]
         if not is_text(reason):
-            raise ValidationError(_now("It contains a character that cannot be stored."))
+            raise ValidationError(gettext("It contains a character that cannot be stored."))
         return reason
 
 
@@ -84,7 +83,7 @@ class ResetForm(ActForm):
         """Ask for the position if it is to move to one."""
         given = self.cleaned_data
         if given.get("to") == "position" and "position" in given and given["position"] is None:
-            self.add_error("position", _now("Say to which position."))
+            self.add_error("position", gettext("Say to which position."))
 
 
 class RateForm(ActForm):
@@ -114,13 +113,13 @@ class RateForm(ActForm):
             try:
                 Rate.parse(rate)
             except ImproperlyConfigured as error:
-                raise ValidationError(_now("Write 50/s, 100/m or 1000/h, above 0.")) from error
+                raise ValidationError(gettext("Write 50/s, 100/m or 1000/h, above 0.")) from error
         return rate
 
     def clean(self) -> None:
         """Refuse a burst of no rate."""
         if self.cleaned_data.get("burst") is not None and self.cleaned_data.get("rate") == "":
-            self.add_error("burst", _now("Without a rate there is no burst."))
+            self.add_error("burst", gettext("Without a rate there is no burst."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,12 +141,12 @@ class Act:
 
 def _pause(name: str, given: Mapping[str, Any]) -> str:
     operate.pause(name, reason=given["reason"])
-    return _now("Paused: %(name)s.") % {"name": name}
+    return gettext("Paused: %(name)s.") % {"name": name}
 
 
 def _resume(name: str, given: Mapping[str, Any]) -> str:
     operate.resume(name, reason=given["reason"])
-    return _now("Resumed: %(name)s.") % {"name": name}
+    return gettext("Resumed: %(name)s.") % {"name": name}
 
 
 def _retry(name: str, given: Mapping[str, Any]) -> str:
@@ -160,24 +159,24 @@ def _retry(name: str, given: Mapping[str, Any]) -> str:
 
 def _skip(name: str, given: Mapping[str, Any]) -> str:
     operate.skip(name, given["position"], reason=given["reason"])
-    return _now("Skipped for %(name)s: #%(position)d.") % {"name": name, "position": given["position"]}
+    return gettext("Skipped for %(name)s: #%(position)d.") % {"name": name, "position": given["position"]}
 
 
 def _catch_up(name: str, given: Mapping[str, Any]) -> str:
     position = operate.catch_up(name, reason=given["reason"])
-    return _now("Served first, up to #%(position)d: %(name)s.") % {"name": name, "position": position}
+    return gettext("Served first, up to #%(position)d: %(name)s.") % {"name": name, "position": position}
 
 
 def _set_rate(name: str, given: Mapping[str, Any]) -> str:
     operate.set_rate(name, given["rate"], given["burst"], reason=given["reason"])
     if given["rate"]:
-        return _now("Rate of %(name)s from now on: %(rate)s.") % {"name": name, "rate": given["rate"]}
-    return _now("Rate of %(name)s from now on: unlimited.") % {"name": name}
+        return gettext("Rate of %(name)s from now on: %(rate)s.") % {"name": name, "rate": given["rate"]}
+    return gettext("Rate of %(name)s from now on: unlimited.") % {"name": name}
 
 
 def _reset(name: str, given: Mapping[str, Any]) -> str:
     operate.reset(name, given["position"] if given["to"] == "position" else given["to"], reason=given["reason"])
-    return _now("Moved: %(name)s.") % {"name": name}
+    return gettext("Moved: %(name)s.") % {"name": name}
 
 
 _ALL: Final = (

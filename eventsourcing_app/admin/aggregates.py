@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
 from django.utils.html import format_html
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.admin.audit import AuditTrailMixin
@@ -47,7 +47,7 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
         names = self.get_fields(request, obj)
         return (
             (None, {"fields": [name for name in names if name not in _OF_THE_BASE]}),
-            (_("History"), {"fields": [name for name in names if name in _OF_THE_BASE]}),
+            (pgettext_lazy("of an aggregate", "History"), {"fields": [name for name in names if name in _OF_THE_BASE]}),
         )
 
     def get_readonly_fields(self, request: HttpRequest, obj: A | None = None) -> Any:
@@ -69,7 +69,7 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
     @admin.display(description=_("ended"))
     def has_ended(self, aggregate: A) -> str:
         """Whether its stream is closed. No green or red: either may be right."""
-        return _now("Yes") if aggregate.ended else _now("No")
+        return gettext("Yes") if aggregate.ended else gettext("No")
 
 
 def _state_fields(model: type[EventSourcedModel]) -> Sequence[str]:

@@ -9,7 +9,7 @@ from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import JsonResponse
 from django.urls import path, reverse
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.download import download_of
@@ -183,7 +183,9 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
 
     def _timed_out(self, request: HttpRequest, error: ReadTimedOut) -> HttpResponse:
         template = "admin/eventsourcing_app/storedevent/timed_out.html"
-        return page(request, self, template, {"seconds": error.seconds}, title=_now("This took too long"), status=503)
+        return page(
+            request, self, template, {"seconds": error.seconds}, title=gettext("This took too long"), status=503
+        )
 
     def _url(self, name: str) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", current_app=self.admin_site.name)

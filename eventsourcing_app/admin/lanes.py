@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.utils.translation import ngettext as _n
+from django.utils.translation import ngettext
 
 from eventsourcing_app.access.correlation import stream_of
 
@@ -88,7 +88,7 @@ def _lanes(streams: Sequence[tuple[str, str]]) -> list[Lane]:
     names = [f"{stream_type} {stream_key}".strip() for stream_type, stream_key in streams]
     more = len(names) - _MOST_LANES
     if more > 0:
-        others = _n("%(count)d other stream", "%(count)d other streams", more + 1) % {"count": more + 1}
+        others = ngettext("%(count)d other stream", "%(count)d other streams", more + 1) % {"count": more + 1}
         names = [*names[: _MOST_LANES - 1], others]
     return [Lane(_TOP + _LANE * (number + 0.5), _short(name), name) for number, name in enumerate(names)]
 

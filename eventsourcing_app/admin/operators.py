@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.urls import path
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
-from django.utils.translation import ngettext as _n
+from django.utils.translation import gettext_lazy, ngettext
 
 from eventsourcing_app.access.acts import FILTERS, acts_page
 from eventsourcing_app.access.masking import may_view_payload
@@ -153,4 +152,6 @@ def _linked_positions(links: Links, positions: Sequence[int], visible: Collectio
     shown = ((linked(str(each), links.event_url(each) if each in visible else None),) for each in some)
     text = format_html_join(", ", "{}", shown)
     more = len(positions) - len(some)
-    return text + (_n(" and %(count)d more", " and %(count)d more", more) % {"count": more} if more else "")
+    if not more:
+        return text
+    return format_html(ngettext("{shown} and {count} more", "{shown} and {count} more", more), shown=text, count=more)

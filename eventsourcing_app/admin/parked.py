@@ -16,9 +16,8 @@ from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import PARKED_FILTERS, may_operate, may_view_parked
@@ -135,7 +134,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
             tried = ngettext("%(number)d attempt", "%(number)d attempts", parked.attempts)
             lines.append(tried % {"number": parked.attempts})
         if parked.retry_at is not None:
-            lines.append(format_html(_now("retry {}"), relative(parked.retry_at)))
+            lines.append(format_html(gettext("retry {time}"), time=relative(parked.retry_at)))
         return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
 
     @admin.display(description=_("failed first, last"))
@@ -174,13 +173,13 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
         if others or (action and action not in _ACTIONS):
             raise PermissionDenied
         if not action:
-            return self._back(request, _now("Choose what to do."))
+            return self._back(request, gettext("Choose what to do."))
         return self._chosen(request, _ACTIONS[action])
 
     def _chosen(self, request: HttpRequest, act: str) -> HttpResponse:
         keys = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not keys:
-            return self._back(request, _now("Tick the events first."))
+            return self._back(request, gettext("Tick the events first."))
         return self._confirm(request, PARKED_ACTS[act], ticked(request, keys), ReasonForm())
 
     def act_view(self, request: HttpRequest, act: str) -> HttpResponse:
@@ -213,7 +212,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
     ) -> HttpResponse:
         rows = [row for row in choice.rows if act.takes_behind or row.state != ParkedEvent.State.BEHIND]
         if not rows and not form.is_bound:
-            return self._back(request, _now("Nothing of that is parked, or can be acted on by itself."))
+            return self._back(request, gettext("Nothing of that is parked, or can be acted on by itself."))
         links, shown = Links(self.admin_site, request), may_view_payload(request.user)
         stopped = {row.segment.subscription for row in rows}
         context = {
@@ -274,7 +273,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
             ],
             **(extra_context or {}),
         }
-        title = _now("#%(position)d, parked by %(name)s") % {"position": parked.position, "name": name}
+        title = gettext("#%(position)d, parked by %(name)s") % {"position": parked.position, "name": name}
         return page(request, self, self.change_form_template, context, title=title)
 
     def history_view(
@@ -321,5 +320,5 @@ def _moment(moment: datetime | None) -> SafeString | str:
 
 def _gone(choice: Choice) -> str:
     named = ", ".join(f"#{position}" for position in choice.gone[:20]) + (", …" if len(choice.gone) > 20 else "")
-    told = _now("Nothing was done: %(positions)s: parked no more. Look at what is left, and decide anew.")
+    told = gettext("Nothing was done: %(positions)s: parked no more. Look at what is left, and decide anew.")
     return told % {"positions": named}

@@ -8,9 +8,8 @@ from django.contrib import admin
 from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.utils.html import format_html, format_html_join
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 
 from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
 from eventsourcing_app.access.pages import page_of
@@ -128,12 +127,12 @@ def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:
 def lag_of(lag: Lag) -> SafeString | str:
     """How far it is behind; wrong if it is active, and behind for longer than the health endpoint allows."""
     if not lag.events:
-        return _now("none")
+        return gettext("none")
     events = ngettext("%(number)d event", "%(number)d events", lag.events) % {"number": lag.events}
     behind = in_words(lag.seconds)
     if is_late(lag):
         late = '<b class="es-wrong">{}</b> <span class="es-badge es-wrong">{}</span>'
-        behind = format_html(late, behind, _now("late"))
+        behind = format_html(late, behind, gettext("late"))
     return format_html("{}<br>{}", events, behind)
 
 
@@ -144,12 +143,12 @@ def is_late(lag: Lag) -> bool:
 
 def rate_of(row: Subscription) -> SafeString | str:
     """How many events it may handle in a time, and who says so."""
-    rate = row.rate or _now("unlimited")
+    rate = row.rate or gettext("unlimited")
     if row.burst is not None:
-        rate = _now("%(rate)s, %(burst)d at once") % {"rate": rate, "burst": row.burst}
+        rate = gettext("%(rate)s, %(burst)d at once") % {"rate": rate, "burst": row.burst}
     if f"{row.rate} {row.burst or ''}".strip() == row.declared_rate:
         return rate
-    by_operator = _now("set by an operator; declared: %s") % (row.declared_rate or _now("unlimited"))
+    by_operator = gettext("set by an operator; declared: %s") % (row.declared_rate or gettext("unlimited"))
     return format_html('{}<br><span class="es-quiet">{}</span>', rate, by_operator)
 
 

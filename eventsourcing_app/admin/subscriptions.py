@@ -13,7 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
-from django.utils.translation import gettext as _now
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.last_acts import last_acts
@@ -211,7 +211,7 @@ def _act(act: Act, overview: Overview, form: ActForm, *, seen: str) -> str:
         if row is not None and seen and row.status != seen:
             labels: Mapping[str, Any] = dict(Subscription.Status.choices)
             raise OperationRefused(
-                _now(
+                gettext(
                     "%(name)s is %(status)s now: it was %(seen)s when this page was made. Look again, and decide anew."
                 )
                 % {"name": name, "status": row.get_status_display(), "seen": labels.get(seen, ascii(seen)[:40])}

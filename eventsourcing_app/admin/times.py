@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from django.utils.html import format_html
 from django.utils.timesince import timesince, timeuntil
 from django.utils.translation import gettext as _
+from django.utils.translation import npgettext_lazy
 
 from eventsourcing_app.log import clock
 
@@ -17,6 +18,15 @@ if TYPE_CHECKING:
     from django.utils.safestring import SafeString
 
 _MINUTE = timedelta(minutes=1)
+# Django's own are in the nominative; after "ago" and "in" languages such as German need another case.
+_UNITS: Final[dict[str, Any]] = {
+    "year": npgettext_lazy("in it, or ago", "%(num)d year", "%(num)d years", "num"),
+    "month": npgettext_lazy("in it, or ago", "%(num)d month", "%(num)d months", "num"),
+    "week": npgettext_lazy("in it, or ago", "%(num)d week", "%(num)d weeks", "num"),
+    "day": npgettext_lazy("in it, or ago", "%(num)d day", "%(num)d days", "num"),
+    "hour": npgettext_lazy("in it, or ago", "%(num)d hour", "%(num)d hours", "num"),
+    "minute": npgettext_lazy("in it, or ago", "%(num)d minute", "%(num)d minutes", "num"),
+}
 
 
 def utc(moment: datetime, *, exact: bool = False) -> SafeString:
@@ -30,9 +40,9 @@ def relative(moment: datetime) -> SafeString:
     if abs(moment - now) < _MINUTE:  # in minutes, there would be none
         shown = _("just now")
     elif moment > now:
-        shown = _("in %(time)s") % {"time": timeuntil(moment, now, depth=1)}
+        shown = _("in %(time)s") % {"time": timeuntil(moment, now, time_strings=_UNITS, depth=1)}
     else:
-        shown = _("%(time)s ago") % {"time": timesince(moment, now, depth=1)}
+        shown = _("%(time)s ago") % {"time": timesince(moment, now, time_strings=_UNITS, depth=1)}
     return format_html('<time datetime="{}" title="{}">{}</time>', iso(moment), _text(moment, exact=True), shown)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self
 from django.db import models
 from django.db.models.base import ModelBase
 from django.db.models.signals import pre_delete
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.aggregates.dispatch import applies_of, method_for
@@ -87,6 +88,16 @@ def _deletes_nothing(model: type[models.Model]) -> DirectWriteRefused:
     )
 
 
+def _exists(aggregate: models.Model) -> CommandRejected:
+    message = gettext("This %(model)s exists already.") % {"model": aggregate._meta.verbose_name}
+    return CommandRejected(message, code="already_exists")
+
+
+def _does_not_exist(aggregate: models.Model) -> CommandRejected:
+    message = gettext("This %(model)s does not exist yet.") % {"model": aggregate._meta.verbose_name}
+    return CommandRejected(message, code="does_not_exist")
+
+
 class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
     """Base of event-sourced models.
 
@@ -153,9 +164,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         if using is not None and using != conf.DATABASE:
             raise DirectWriteRefused(f"save(using={using!r}): the log, and so this model, is in {conf.DATABASE!r}.")
         if force_insert and not self._state.adding:
-            raise CommandRejected(f"This {self._meta.verbose_name} exists already.", code="already_exists")
+            raise _exists(self)
         if force_update and self._state.adding:
-            raise CommandRejected(f"This {self._meta.verbose_name} does not exist yet.", code="does_not_exist")
+            raise _does_not_exist(self)
         if update_fields is not None:
             save_unrecorded(self, frozenset(update_fields))
         else:
@@ -226,7 +237,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
             raise RuntimeError("@applies methods only change state: record events in a command.")
         recording.check_unchanged(self)
         if self.ended or recording.ends:
-            raise StreamEnded(f"This {self._meta.verbose_name} has ended: it accepts no further event.")
+            raise StreamEnded(
+                gettext("This %(model)s has ended: it accepts no further event.") % {"model": self._meta.verbose_name}
+            )
         declaration = declaration_of(event)
         data = encode(event)
         self._apply(decode(declaration, data))
@@ -262,9 +275,9 @@ class EventSourcedModel(models.Model, metaclass=_EventSourcedModelBase):
         recording = self._usable()
         exists = not self._state.adding or bool(recording.pending)
         if command.creates and exists:
-            raise CommandRejected(f"This {self._meta.verbose_name} exists already.", code="already_exists")
+            raise _exists(self)
         if not command.creates and not exists:
-            raise CommandRejected(f"This {self._meta.verbose_name} does not exist yet.", code="does_not_exist")
+            raise _does_not_exist(self)
         return recording.latest
 
     def _failed(self, command: Command, before: int) -> None:

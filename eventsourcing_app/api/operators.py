@@ -66,7 +66,7 @@ class SkipSerializer(ReasonSerializer):
 class StartField(serializers.Field[Any, Any, Any, Any]):
     """``"beginning"``, ``"now"`` or a position."""
 
-    default_error_messages = {"invalid": "It must be 'beginning', 'now' or the position of an event."}
+    default_error_messages = {"invalid": gettext_lazy("It must be 'beginning', 'now' or the position of an event.")}
 
     def to_internal_value(self, data: Any) -> Any:
         if data in ("beginning", "now"):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 
 class Subscription(models.Model):
@@ -18,7 +19,7 @@ class Subscription(models.Model):
         REBUILD = "rebuild", _("rebuild of a projection")
 
     class Status(models.TextChoices):
-        ACTIVE = "active", _("active")
+        ACTIVE = "active", pgettext_lazy("subscription", "active")
         PAUSED = "paused", _("paused")
         HALTED = "halted", _("halted")
         UNSUBSCRIBED = "unsubscribed", _("unsubscribed")
