@@ -22,7 +22,8 @@ from tests.admin_client import OVERVIEW, READS, SEES, client_with, text_of
 from tests.samples.factories import open_wallet
 
 if TYPE_CHECKING:
-    from django.test import Client
+    from django.db.models import F
+from django.test import Client
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +54,7 @@ def park(segment: Segment, position: int, state: str) -> None:
         segment=segment, position=position, event_id=uuid4(), type="t", stream_type="t", stream_key="", sequence="s",
         state=state, reason="ValueError: a secret",
     )  # fmt: skip
+    Segment.objects.filter(pk=segment.pk).update(parked=F("parked") + 1)
 
 
 @pytest.fixture
