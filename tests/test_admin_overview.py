@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from eventsourcing_app.access.timeouts import ReadTimedOut
@@ -22,8 +23,7 @@ from tests.admin_client import OVERVIEW, READS, SEES, client_with, text_of
 from tests.samples.factories import open_wallet
 
 if TYPE_CHECKING:
-    from django.db.models import F
-from django.test import Client
+    from django.test import Client
 
 pytestmark = pytest.mark.django_db
 
