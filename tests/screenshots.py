@@ -117,7 +117,7 @@ def screens() -> list[Screen]:
         Screen("accounts", "/admin/demo_bank/account/"),
         Screen("account", f"{accounts}/change/", (light,)),
         Screen("audit-trail", f"{accounts}/history/", (light, phone)),
-        Screen("time-travel", f"{accounts}/past/?version={account.version - 3}", (light, dark)),
+        Screen("time-travel", f"{accounts}/past/?version={account.version - 3}", (light,)),
         Screen("command", f"{accounts}/command/withdraw/"),
         Screen("refused", f"{accounts}/command/withdraw/", (light,), _withdraw_too_much),
         Screen("subscriptions", f"{ours}/subscription/"),
