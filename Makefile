@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-sqlite test-postgres docs bench fuzz lint format messages storm wheel-test matrix clean
+.PHONY: help demo screenshots test test-sqlite test-postgres docs bench fuzz lint format messages storm wheel-test matrix clean
 
 help: ## Say what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -31,6 +31,9 @@ test-sqlite: $(READY) ## Run the suite on SQLite
 
 test-postgres: $(READY) ## Run the suite on PostgreSQL: DATABASE_URL or PG* if given, else a server started for it
 	TEST_DATABASE=postgres $(PYTEST)
+
+screenshots: $(READY) ## Take the pictures of the admin in docs/images (SCREENSHOTS=directory: every screen, to look at)
+	TEST_DATABASE=sqlite $(BIN)/python -m pytest -q -n 0 --timeout 600 tests/screenshots.py $(ARGS)
 
 storm: $(READY) ## Run the storms on PostgreSQL for longer than the suite does (STORM_SECONDS=600, STORM_SEED=1)
 	TEST_DATABASE=postgres STORM_SECONDS=$(or $(STORM_SECONDS),600) $(BIN)/python -m pytest -n 0 -s tests/test_delivery_storm.py $(ARGS)

@@ -204,7 +204,8 @@ class Walk:
             start, _, _rest = address.partition("ID")
             (key,) = set(re.findall(rf'href="{re.escape(start)}([^/"]+)/change/', self._page(start)))
             address = address.replace("ID", key)
-        text = html.unescape(re.sub(r"<[^>]*>", " ", self._page(address)))
+        page = self._page(address).replace("<wbr>", "")  # where a narrow column may break a name
+        text = html.unescape(re.sub(r"<[^>]*>", " ", page))
         seen = " ".join(text.split())
         for row in step.text.splitlines():
             for cell in (cell.strip().strip("`") for cell in row.strip("|").split("|")):

@@ -644,4 +644,4 @@ def test_pages_have_no_inline_script_or_style(wallet: Wallet, teller: Client) ->
         assert not re.findall(r"<script(?![^>]*\bsrc=)(?![^>]*application/json)[^>]*>", page)
         assert "<style" not in page
         assert not re.findall(r'\s(?:style|on\w+)="', page)
-        assert "eventsourcing_app/commands.css" in page
+        assert "eventsourcing_app/aggregate.css" in page

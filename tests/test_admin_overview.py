@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection
+from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 
 from eventsourcing_app.access.timeouts import ReadTimedOut
@@ -53,6 +54,7 @@ def park(segment: Segment, position: int, state: str) -> None:
         segment=segment, position=position, event_id=uuid4(), type="t", stream_type="t", stream_key="", sequence="s",
         state=state, reason="ValueError: a secret",
     )  # fmt: skip
+    Segment.objects.filter(pk=segment.pk).update(parked=F("parked") + 1)
 
 
 @pytest.fixture
@@ -126,11 +128,12 @@ def test_what_is_wrong_is_said_first_and_marked(operator: Client, settings: Any)
     settings.EVENTSOURCING = {**settings.EVENTSOURCING, "HEALTH_LAG_SECONDS": -1.0}
     page = text_of(operator.get(OVERVIEW))
     assert page.index("What is wrong") < page.index("Events a minute")
-    for sentence in ("Halted: t.bad.", "t.late is 0 seconds behind.", "1 event will not be tried again by itself."):
+    for sentence in ("Halted: t.bad.", "1 event will not be tried again by itself."):
         assert sentence in page
+    assert re.search(r"t\.late is \d seconds? behind\.", page)
     wrong = re.findall(r'<li class="es-card es-wrong">\s*<span[^>]*>(.*?)</span>', page)
     assert wrong == ["Halted", "Furthest behind", "Dead events"]
-    assert "Too long: t.late" in page  # not by colour alone
+    assert "Too long: t.<wbr>late" in page  # not by colour alone
 
 
 def test_nothing_is_marked_where_all_is_well(operator: Client) -> None:

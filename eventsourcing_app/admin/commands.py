@@ -78,7 +78,7 @@ class CommandsMixin(_ModelAdmin[A]):
 
     @property
     def media(self) -> forms.Media:
-        own = forms.Media(css={"all": ["eventsourcing_app/admin.css", "eventsourcing_app/commands.css"]})
+        own = forms.Media(css={"all": ["eventsourcing_app/admin.css", "eventsourcing_app/aggregate.css"]})
         return super().media + own
 
     # Hooks

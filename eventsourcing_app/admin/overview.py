@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db.models import Count, Q
 from django.utils.formats import number_format
+from django.utils.html import format_html
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -24,6 +25,7 @@ from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.plot import plot
 from eventsourcing_app.admin.times import iso, utc
+from eventsourcing_app.admin.values import breakable
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.subscriptions.health import health_of, log_status
@@ -201,7 +203,8 @@ def _subscription_cards(found: Sequence[Lag], health: Health, links: Links) -> l
     if health.slowest is None:
         return [*cards, Card(label=_("Furthest behind"), value=_("none"))]
     wrong = health.lag_seconds > conf.HEALTH_LAG_SECONDS
-    note = _("Too long: %(name)s") % {"name": health.slowest} if wrong else health.slowest
+    name = breakable(health.slowest)
+    note = format_html(_("Too long: %(name)s") % {"name": "{}"}, name) if wrong else name
     url = links.subscription_url(health.slowest)
     events = Card(label=_("Most events behind"), value=_number(health.lag_events), url=links.subscriptions_url())
     lag = Card(label=_("Furthest behind"), value=_lasting(health.lag_seconds), url=url, note=note, is_wrong=wrong)

@@ -10,8 +10,9 @@ from django.utils.http import urlencode
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_operate
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
-from eventsourcing_app.admin.links import Links
+from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.values import breakable
 from eventsourcing_app.subscriptions.parked_groups import ParkedGroup, parked_groups
 from eventsourcing_app.subscriptions.records import ParkedEvent
 
@@ -28,7 +29,7 @@ class GroupLine(NamedTuple):
     """One group, as the list shows it."""
 
     group: ParkedGroup
-    subscription_url: str | None
+    subscription: SafeString | str
     list_url: str | None
     retry_url: str | None
     skip_url: str | None
@@ -69,7 +70,7 @@ def _line(group: ParkedGroup, request: HttpRequest, site: AdminSite, by_error: b
     acts = may_operate(request.user) and not group.waits_behind
     return GroupLine(
         group=group,
-        subscription_url=links.subscription_url(group.subscription),
+        subscription=linked(breakable(group.subscription), links.subscription_url(group.subscription)),
         list_url=links.parked_url(**narrow),
         retry_url=act_url(site, "retry", **narrow) if acts else None,
         skip_url=act_url(site, "skip", **narrow) if acts else None,

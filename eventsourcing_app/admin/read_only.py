@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
+from django.contrib.admin.options import IS_POPUP_VAR
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
+from django.utils.text import capfirst
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.conf import conf
@@ -54,7 +56,9 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         require_reading(request)
         require_text(request)
-        return super().changelist_view(request, extra_context)
+        # "Select … to view" is what to do, not what it is; a popup is there to select from.
+        title = {} if IS_POPUP_VAR in request.GET else {"title": capfirst(self.opts.verbose_name_plural)}
+        return super().changelist_view(request, {**title, **(extra_context or {})})
 
     def changeform_view(
         self,

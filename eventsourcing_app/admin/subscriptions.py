@@ -35,7 +35,7 @@ from eventsourcing_app.admin.subscription_list import (
     rate_of,
 )
 from eventsourcing_app.admin.times import relative, utc
-from eventsourcing_app.admin.values import masked, trace
+from eventsourcing_app.admin.values import breakable, masked, trace
 from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import OperationRefused
@@ -67,10 +67,10 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     besides, and to see what errors quote ``eventsourcing_app.view_payload``.
     """
 
-    list_display = ("name",)
+    list_display = ("name_in_words",)
     list_filter = (StatusFilter, KindFilter)
     list_per_page = 50
-    sortable_by = ("name",)
+    sortable_by = ("name_in_words",)
     search_fields = ("name",)
     search_help_text = _("Name begins with")
     change_form_template = "admin/eventsourcing_app/subscription/change_form.html"
@@ -84,6 +84,11 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
 
     def get_list_display(self, request: HttpRequest) -> Any:
         return [*self.list_display, *columns(Links(self.admin_site, request))]
+
+    @admin.display(description=_("name"), ordering="name")
+    def name_in_words(self, subscription: Subscription) -> str:
+        """Its name, which a narrow column may break between its words."""
+        return breakable(subscription.name)
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
