@@ -125,7 +125,7 @@ def crawled(client: Client, *more: str) -> dict[str, str]:
         shape = re.sub(r"\d+|[0-9a-f-]{36}", "N", parts.path) + ",".join(asked)
         if url in found or not parts.path.startswith("/admin/") or parts.path == "/admin/logout/":
             continue
-        if url not in more and (shapes.setdefault(shape, 0) >= 2 or len(asked) > 2):
+        if url not in more and (shapes.setdefault(shape, 0) >= 1 or len(asked) > 2):
             continue
         shapes[shape] = shapes.get(shape, 0) + 1
         response: Any = client.get(url)
@@ -153,6 +153,7 @@ def test_no_page_that_can_be_reached_says_what_is_masked(role: str, scene: Scene
         everybody.user_permissions.add(*Permission.objects.filter(codename__in=more_of_it))
     account = scene.accounts["ada"]
     more = (
+        *(f"/admin/eventsourcing_app/storedevent/{event.position}/change/" for event in scene.of("ada")[:2]),
         f"/admin/demo_bank/account/{account.pk}/past/?version=2&compare=1&chart=balance",
         f"/admin/demo_bank/account/{account.pk}/past/?version=2&part=1",
         "/admin/eventsourcing_app/storedevent/tail/?after=0",
@@ -254,12 +255,8 @@ def test_events_that_there_are_not_for_a_user_are_on_no_page_that_can_be_reached
     signs += [f"storedevent/{event.position}/change" for event in hidden if event.position != hidden[1].position]
     signs += [f"parkedevent/{scene.parked[1].pk}/"]
     signs += [f"#{event.position}<" for event in hidden]
-    leaks = [
-        (url, sign)
-        for url, text in pages.items()
-        for sign in signs
-        if sign in text.replace(url.partition("?")[0], "").replace(str(url.partition("q=")[2]) or "\0", "")
-    ]
+    # What was asked for is said again.
+    leaks = [(url, sign) for url, text in pages.items() for sign in signs if sign in text and sign not in url]
     assert not leaks
 
 
