@@ -177,7 +177,7 @@ class Discreet(EventSourcedAdmin[Wallet]):
     fieldsets = ((None, {"fields": ("owner", "balance", "labels")}),)
     list_display = ("pk", "version")
 
-    def get_exclude(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("owner",)
 
     def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> Any:

@@ -56,8 +56,10 @@ class Scene:
         self.accounts = {owner: self._account(owner) for owner in ("ada", "bob")}
         for name in (AUDIT, NOTIFICATIONS):
             Subscription.objects.create(name=name, kind=Subscription.Kind.SUBSCRIBER, rate="5/s", declared_rate="")
-        self.parked = [self._failed(AUDIT, self.of(owner)[1]) for owner in self.accounts]
+        for owner in self.accounts:
+            self._failed(AUDIT, self.of(owner)[1])
         self._failed(NOTIFICATIONS, self.of("bob")[1], stops=True)
+        self.parked_of_bob = ParkedEvent.objects.get(stream_key=str(self.accounts["bob"].pk)).pk
         with context(actor="user:4711"):
             operate.retry(AUDIT, reason=MARK)
             operate.catch_up(AUDIT, reason=MARK)
@@ -76,17 +78,17 @@ class Scene:
     def of(self, owner: str) -> list[StoredEvent]:
         return list(self.accounts[owner].history())
 
-    def _failed(self, name: str, event: StoredEvent, *, stops: bool = False) -> ParkedEvent | None:
+    def _failed(self, name: str, event: StoredEvent, *, stops: bool = False) -> None:
         now, error = timezone.now(), f"Traceback\n{MARK}\nValueError: {MARK}"
         failed = {"failed_position": event.position, "failed_at": now, "attempts": 1} if stops else {}
         segment, _ = Segment.objects.update_or_create(
             subscription_id=name, number=0, defaults={"last_error": error, "checkpoint": event.position - 1, **failed}
         )
         if stops:
-            return None
+            return
         Segment.objects.filter(pk=segment.pk).update(parked=ParkedEvent.objects.filter(segment=segment).count() + 1)
         named = {each: getattr(event, each) for each in ("position", "event_id", "type", "stream_type", "stream_key")}
-        return ParkedEvent.objects.create(
+        ParkedEvent.objects.create(
             segment=segment,
             sequence=event.stream_key,
             state="dead",
@@ -253,7 +255,7 @@ def test_events_that_there_are_not_for_a_user_are_on_no_page_that_can_be_reached
     signs = [str(event.event_id) for event in hidden] + ["user:bob"]
     signs += [bytes(event.hash).hex() for event in hidden]
     signs += [f"storedevent/{event.position}/change" for event in hidden if event.position != hidden[1].position]
-    signs += [f"parkedevent/{scene.parked[1].pk}/"]
+    signs += [f"parkedevent/{scene.parked_of_bob}/"]
     signs += [f"#{event.position}<" for event in hidden]
     # What was asked for is said again.
     leaks = [(url, sign) for url, text in pages.items() for sign in signs if sign in text and sign not in url]
