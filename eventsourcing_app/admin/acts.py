@@ -16,7 +16,7 @@ from eventsourcing_app.subscriptions import operate
 from eventsourcing_app.subscriptions.rates import Rate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Collection, Mapping
 
     from django.utils.functional import _StrPromise
 
@@ -45,11 +45,14 @@ class ReasonForm(forms.Form):
 
 
 class ActForm(ReasonForm):
-    """The form of an act on one subscription, made with what that is now."""
+    """The form of an act on one subscription, made with what that is now.
 
-    def __init__(self, data: Any = None, *, overview: Overview) -> None:
+    ``hidden`` are positions of events that there are not for the operator.
+    """
+
+    def __init__(self, data: Any = None, *, overview: Overview, hidden: Collection[int] = ()) -> None:
         super().__init__(data)
-        self.overview = overview
+        self.overview, self.hidden = overview, hidden
 
 
 class SkipForm(ActForm):
@@ -58,10 +61,17 @@ class SkipForm(ActForm):
     field_order = ("position", "reason")
     position = forms.IntegerField(label=_("Event"), min_value=0, max_value=LARGEST_POSITION)
 
-    def __init__(self, data: Any = None, *, overview: Overview) -> None:
-        super().__init__(data, overview=overview)
-        choices = [(position, f"#{position}") for position in overview.stopped_at]
+    def __init__(self, data: Any = None, *, overview: Overview, hidden: Collection[int] = ()) -> None:
+        super().__init__(data, overview=overview, hidden=hidden)
+        choices = [(position, f"#{position}") for position in overview.stopped_at if position not in hidden]
         self.fields["position"].widget = forms.Select(choices=choices)
+
+    def clean_position(self) -> int:
+        """Refuse an event that there is not for the operator."""
+        position: int = self.cleaned_data["position"]
+        if position in self.hidden:
+            raise ValidationError(_now("There is no such event that you may see."))
+        return position
 
 
 class ResetForm(ActForm):
@@ -101,8 +111,8 @@ class RateForm(ActForm):
         help_text=_("How many at once; empty: what comes in a second."),
     )
 
-    def __init__(self, data: Any = None, *, overview: Overview) -> None:
-        super().__init__(data, overview=overview)
+    def __init__(self, data: Any = None, *, overview: Overview, hidden: Collection[int] = ()) -> None:
+        super().__init__(data, overview=overview, hidden=hidden)
         self.fields["rate"].initial = overview.row.rate
         self.fields["burst"].initial = overview.row.burst
 

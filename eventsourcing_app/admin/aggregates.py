@@ -10,6 +10,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.admin.audit import AuditTrailMixin
+from eventsourcing_app.admin.audited import shown_fields
 from eventsourcing_app.admin.commands import CommandsMixin
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
 from eventsourcing_app.admin.times import relative, utc
@@ -53,6 +54,20 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
     def get_readonly_fields(self, request: HttpRequest, obj: A | None = None) -> Any:
         own = (*_state_fields(self.model), *OF_THE_EVENT, *_OF_THE_BASE, "changed")
         return [*super().get_readonly_fields(request, obj), *own]
+
+    def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
+        # Django answers questions about any field of a model: enough of them find out what the pages hide.
+        if request is not None and lookup.partition("__")[0] in self._hidden_fields(request):
+            return False
+        return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]  # of older stubs
+
+    def _hidden_fields(self, request: HttpRequest) -> set[str]:
+        """Return the fields, by name and column, that neither the list nor a page shows to this user."""
+        filters = (each[0] if isinstance(each, (list, tuple)) else each for each in self.get_list_filter(request))
+        offered = {*filters, *self.get_list_display(request), *shown_fields(self, request, None), *OF_THE_EVENT}
+        named = {name.partition("__")[0] for name in (*offered, self.date_hierarchy) if isinstance(name, str)}
+        fields = [field for field in self.model._meta.concrete_fields if not field.primary_key]
+        return {name for field in fields if field.name not in named for name in (field.name, field.attname)}
 
     @admin.display(description=_("changed at"), ordering="changed_at")
     def changed(self, aggregate: A) -> str:

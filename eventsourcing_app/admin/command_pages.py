@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib import messages
 from django.contrib.admin.helpers import AdminForm
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import flatten_fieldsets, quote
+from django.contrib.admin.utils import quote
 from django.core.exceptions import BadRequest
 from django.http import HttpResponseRedirect
 from django.urls import reverse
@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.visibility import narrowed_positions
+from eventsourcing_app.admin.audited import shown_fields
 from eventsourcing_app.admin.docstrings import paragraphs_of
 from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.meanwhile import facts_of, meanwhile
@@ -181,9 +182,7 @@ class CommandPage:
 
     def _fields(self, obj: EventSourcedModel) -> list[str]:
         """Return the fields that the page of the object shows."""
-        return [
-            name for name in flatten_fieldsets(self._admin.get_fieldsets(self._request, obj)) if isinstance(name, str)
-        ]
+        return shown_fields(self._admin, self._request, obj)
 
     def _change_url(self, pk: Any) -> str:
         return self._url("change", quote(pk))

@@ -140,7 +140,8 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         if not known or chosen is None:
             raise Http404
         overview, status = known[0], 200
-        form = chosen.form(request.POST if request.method == "POST" else None, overview=overview)
+        hidden = hidden_positions(request.user, known)
+        form = chosen.form(request.POST if request.method == "POST" else None, overview=overview, hidden=hidden)
         if form.is_bound:
             status = 422
             if form.is_valid():
@@ -160,7 +161,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         if form.is_bound:  # somebody else may have acted
             overview = next(iter(overviews(list(stored().filter(name=overview.row.name)))), overview)
         name = overview.row.name
-        is_possible = act.name in possible_acts(overview)
+        is_possible = act.name in _offered(overview, hidden=hidden_positions(request.user, [overview]))
         context = {
             **self._shown(request, overview),
             "act": act,
@@ -179,7 +180,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
         hidden = hidden_positions(user, [overview])
         definition = registry.get(row.name)
         hides_reason = row.status_reason and not shows_reason(user, overview, hidden=hidden)
-        possible = possible_acts(overview) if may_operate(user) else ()
+        possible = _offered(overview, hidden=hidden) if may_operate(user) else ()
         return {
             "overview": overview,
             "subscription": row,
@@ -206,6 +207,14 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     def _url_of(self, name: str, act: str = "") -> str:
         view, arguments = ("act", [quote(name), act]) if act else ("change", [quote(name)])
         return reverse(f"admin:eventsourcing_app_subscription_{view}", args=arguments, current_app=self.admin_site.name)
+
+
+def _offered(overview: Overview, *, hidden: set[int]) -> tuple[str, ...]:
+    """Return the acts that are possible, to somebody for whom there are not the events at some positions."""
+    possible = possible_acts(overview)
+    if hidden.issuperset(overview.stopped_at):  # nothing to choose from
+        return tuple(name for name in possible if name != "skip")
+    return possible
 
 
 def _act(act: Act, overview: Overview, form: ActForm, *, seen: str) -> str:
