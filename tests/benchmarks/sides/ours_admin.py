@@ -21,6 +21,7 @@ from tests.benchmarks.work import Done, Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from datetime import datetime
 
     from tests.benchmarks.job import Job
 
@@ -37,8 +38,8 @@ def events(job: Job) -> Sample:
     last = StoredEvent.objects.latest("position").position
     middle = StoredEvent.objects.get(position=last // 2)
     first_of_clerk = StoredEvent.objects.filter(actor=CLERK).earliest("position")
-    stream = {"stream_type": first_of_clerk.stream_type, "stream_key": first_of_clerk.stream_key}
-    period = {"since": f"{middle.recorded_at:%Y-%m-%dT%H:%M:%S.%fZ}", "until": f"{_end(middle):%Y-%m-%dT%H:%M:%S.%fZ}"}
+    stream: dict[str, object] = {"stream_type": first_of_clerk.stream_type, "stream_key": first_of_clerk.stream_key}
+    period: dict[str, object] = {"since": _iso(middle.recorded_at), "until": _iso(_end(middle))}
     queries: dict[str, dict[str, object]] = {
         "newest": {},
         "middle": {"before": middle.position},
@@ -103,12 +104,16 @@ def _of_account() -> dict[str, Address]:
         "trail": (f"{base}/history/", ""),
         "trail, middle": (f"{base}/history/", urlencode({"before": half})),
         "past": (f"{base}/past/", urlencode({"version": half})),
-        "past, time": (f"{base}/past/", urlencode({"when": f"{middle:%Y-%m-%dT%H:%M:%S.%fZ}"})),
+        "past, time": (f"{base}/past/", urlencode({"when": _iso(middle)})),
         "slider": (f"{base}/past/", urlencode({"version": half, "part": 1})),
     }
 
 
-def _end(event: StoredEvent) -> object:
+def _iso(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _end(event: StoredEvent) -> datetime:
     """The time of the first event that was recorded later than this one."""
     later = StoredEvent.objects.filter(position__gt=event.position, recorded_at__gt=event.recorded_at)
     return later.earliest("position").recorded_at

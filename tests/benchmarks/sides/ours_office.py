@@ -7,7 +7,7 @@ and then loans, so that a walk back from its end comes to them last.
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.models import User
 from django.db.models import Max
@@ -23,6 +23,7 @@ from tests.benchmarks.sides.ours_seeds import schema
 from tests.benchmarks.work import AMOUNT, METADATA, REFERENCE, Done, Sample
 
 if TYPE_CHECKING:
+    from eventsourcing_app.aggregates.manager import EventSourcedManager
     from tests.benchmarks.job import Job
 
 __all__ = ["large_office", "schema", "small_office", "stored"]
@@ -78,15 +79,20 @@ def _account(owner: str, length: int, actor: str, correlation_id: str | None) ->
 
 def _fill(events: int, *, each: int) -> None:
     for model in (Account, Loan):
-        count = events // 2 // each
-        for start in range(0, count, _TOGETHER):
-            opened = [model() for _ in range(min(_TOGETHER, count - start))]
-            with context(actor="user:7", **METADATA):
-                for number, aggregate in enumerate(opened, start):
-                    aggregate.open(f"owner {number}")
-                    for _ in range(each - 1):
-                        aggregate.deposit(AMOUNT, REFERENCE)
-                model.objects.save_all(opened)
+        _fill_with(model, events // 2, each)
+
+
+def _fill_with(model: type[Account | Loan], events: int, each: int) -> None:
+    manager: EventSourcedManager[Any] = model.objects
+    count = events // each
+    for start in range(0, count, _TOGETHER):
+        opened = [model() for _ in range(min(_TOGETHER, count - start))]
+        with context(actor="user:7", **METADATA):
+            for number, aggregate in enumerate(opened, start):
+                aggregate.open(f"owner {number}")
+                for _ in range(each - 1):
+                    aggregate.deposit(AMOUNT, REFERENCE)
+            manager.save_all(opened)
 
 
 def _park(number: int) -> None:
