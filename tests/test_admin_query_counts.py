@@ -25,33 +25,33 @@ APP = "/admin/eventsourcing_app/"
 LOG, ACCOUNT = f"{APP}storedevent/", "/admin/demo_bank/account/"
 
 SCREENS = {
-    "overview": (f"{APP}", 17),
-    "events": (LOG, 6),
-    "events, older": (f"{LOG}?before={{middle}}", 6),
-    "events by type": (f"{LOG}?type=bank.money_deposited", 6),
-    "events of an aggregate": (f"{LOG}?stream_type=bank.account&stream_key={{pk}}", 6),
-    "events by key": (f"{LOG}?stream_key={{pk}}", 7),
-    "events by actor": (f"{LOG}?actor=user:7", 6),
-    "events of a correlation": (f"{LOG}?correlation_id={{correlation}}", 6),
-    "events of a period": (f"{LOG}?since={{since}}", 8),
-    "events that were searched": (f"{LOG}?q={{pk}}", 6),
+    "overview": (f"{APP}", 24),
+    "events": (LOG, 7),
+    "events, older": (f"{LOG}?before={{middle}}", 7),
+    "events by type": (f"{LOG}?type=bank.money_deposited", 7),
+    "events of an aggregate": (f"{LOG}?stream_type=bank.account&stream_key={{pk}}", 7),
+    "events by key": (f"{LOG}?stream_key={{pk}}", 8),
+    "events by actor": (f"{LOG}?actor=user:7", 7),
+    "events of a correlation": (f"{LOG}?correlation_id={{correlation}}", 7),
+    "events of a period": (f"{LOG}?since={{since}}", 9),
+    "events that were searched": (f"{LOG}?q={{pk}}", 8),
     "live events": (f"{LOG}?live=1", 9),
     "tail": (f"{LOG}tail/?after=0", 9),
-    "event": (f"{LOG}{{position}}/change/", 16),
-    "correlation": (f"{LOG}correlation/?id={{correlation}}", 6),
-    "operator log": (f"{LOG}operators/", 6),
-    "accounts": (ACCOUNT, 6),
-    "account": (f"{ACCOUNT}{{pk}}/change/", 12),
-    "trail": (f"{ACCOUNT}{{pk}}/history/", 8),
-    "time travel": (f"{ACCOUNT}{{pk}}/past/?version=2&compare=3", 14),
-    "slider": (f"{ACCOUNT}{{pk}}/past/?version=2&part=1", 10),
+    "event": (f"{LOG}{{position}}/change/", 9),
+    "correlation": (f"{LOG}correlation/?id={{correlation}}", 4),
+    "operator log": (f"{LOG}operators/", 5),
+    "accounts": (ACCOUNT, 4),
+    "account": (f"{ACCOUNT}{{pk}}/change/", 6),
+    "trail": (f"{ACCOUNT}{{pk}}/history/", 5),
+    "time travel": (f"{ACCOUNT}{{pk}}/past/?version=2&compare=3", 8),
+    "slider": (f"{ACCOUNT}{{pk}}/past/?version=2&part=1", 7),
     "command": (f"{ACCOUNT}{{pk}}/command/deposit/", 6),
     "subscriptions": (f"{APP}subscription/", 6),
-    "subscription": (f"{APP}subscription/counts.0/change/", 9),
-    "act on a subscription": (f"{APP}subscription/counts.0/act/pause/", 8),
-    "parked events": (f"{APP}parkedevent/", 5),
-    "parked event": (f"{APP}parkedevent/{{parked}}/change/", 5),
-    "act on parked events": (f"{APP}parkedevent/act/retry/?subscription=counts.0", 5),
+    "subscription": (f"{APP}subscription/counts.0/change/", 7),
+    "act on a subscription": (f"{APP}subscription/counts.0/act/pause/", 7),
+    "parked events": (f"{APP}parkedevent/", 4),
+    "parked event": (f"{APP}parkedevent/{{parked}}/change/", 4),
+    "act on parked events": (f"{APP}parkedevent/act/retry/?subscription=counts.0", 3),
 }
 """By what it is: its address, and the most queries that it takes, session and user included, on either database."""
 
@@ -112,7 +112,7 @@ def stored(number: int) -> dict[str, str]:
 
 def asked(client: Client, address: str) -> list[str]:
     with CaptureQueriesContext(connection) as queries:
-        text_of(client.get(address))
+        text_of(client.get(address, follow=True))
     return [query["sql"] for query in queries.captured_queries]
 
 
@@ -125,8 +125,8 @@ def test_it_costs_as_many_queries_with_much_stored(what: str, root: Client) -> N
         facts = stored(number)
         asked(root, address.format(**facts))  # types of contents are known now, and snapshots made
         said = asked(root, address.format(**facts))
-        log = [sql for sql in said if "storedevent" in sql]
-        assert not any(re.search(r"COUNT\(|OFFSET \d*[1-9]|SELECT DISTINCT", sql) for sql in log), log
+        log = [sql for sql in said if sql.startswith("SELECT ") and 'FROM "eventsourcing_app_storedevent"' in sql]
+        assert not any(re.search(r"COUNT\(|OFFSET |DISTINCT", sql) for sql in log), log
         counts.append(len(said))
         ParkedEvent.objects.all().delete()
     assert counts[0] == counts[1], what
@@ -135,12 +135,12 @@ def test_it_costs_as_many_queries_with_much_stored(what: str, root: Client) -> N
 
 LONG, EVERY = 200, 8
 READ = {
-    "change/": 6 * EVERY,
-    "history/": 16 * EVERY,
-    "history/?before=100": 16 * EVERY,
-    "past/?version=100": 6 * EVERY,
-    "past/?version=100&compare=50": 7 * EVERY,
-    "past/?version=100&part=1": 3 * EVERY,
+    "change/": 3 * EVERY,
+    "history/": 8 * EVERY,
+    "history/?before=100": 8 * EVERY,
+    "past/?version=100": 2 * EVERY,
+    "past/?version=100&compare=50": 2 * EVERY,
+    "past/?version=100&part=1": 1 * EVERY,
 }
 """Of a page of an aggregate, how many events are folded for it at most, whatever the length of its history."""
 
