@@ -28,7 +28,16 @@ if TYPE_CHECKING:
 
 DJANGO_SIDES = frozenset(
     {
-        *("ours", "ours_http", "ours_long", "ours_reactions", "ours_running", "ours_seeds"),
+        *(
+            "ours",
+            "ours_admin",
+            "ours_http",
+            "ours_office",
+            "ours_long",
+            "ours_reactions",
+            "ours_running",
+            "ours_seeds",
+        ),
         *("django_q_side", "simple_history_side"),
     }
 )

@@ -39,6 +39,12 @@ class Scale(msgspec.Struct, frozen=True, kw_only=True):
     """Events that one subscription is behind, where the log is the large one."""
     tasks: int
     """Tasks on the queue of django-q2."""
+    trail: int
+    """Events of the longest stream that a page tells of."""
+    short_trail: int
+    """Events of the stream that it is compared with."""
+    parked: int
+    """Parked events, where they are many."""
     watched: float
     """For how many seconds something is watched that goes on by itself."""
 
@@ -57,6 +63,9 @@ FULL = Scale(
     backlog=1_000,
     deliveries=100_000,
     tasks=5_000,
+    trail=10_100,
+    short_trail=100,
+    parked=10_000,
     watched=20.0,
 )
 QUICK = Scale(
@@ -73,6 +82,9 @@ QUICK = Scale(
     backlog=100,
     deliveries=1_000,
     tasks=200,
+    trail=600,
+    short_trail=100,
+    parked=150,
     watched=1.0,
 )
 

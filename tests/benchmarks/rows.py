@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.benchmarks.row import Contestant, Row
+from tests.benchmarks.rows_of_admin import ADMIN_ROWS
 from tests.benchmarks.rows_of_delivery import DELIVERY_ROWS
 from tests.benchmarks.rows_of_http import HTTP_ROWS
 from tests.benchmarks.stores import Store
@@ -189,6 +190,7 @@ ROWS = (
     ),
     *DELIVERY_ROWS,
     *HTTP_ROWS,
+    *ADMIN_ROWS,
     _sqlite("sqlite-command", "load + command + save, 1 process", "commands/s", "ours.command", "accounts"),
     _sqlite("sqlite-ten", "load + 10 commands + save", "events/s", "ours.ten", "accounts"),
     _sqlite("sqlite-bulk", "1,000 commands over 100 kept aggregates", "events/s", "ours.bulk", "accounts"),

@@ -27,7 +27,43 @@ if JOB.side == "ours_http":
     ROOT_URLCONF = "tests.benchmarks.web.urls"
     DATABASES["default"]["CONN_MAX_AGE"] = None
     ALLOWED_HOSTS = ["localhost"]
+OF_THE_ADMIN = JOB.side in ("ours_admin", "ours_office")
+if OF_THE_ADMIN:
+    INSTALLED_APPS += [
+        "django.contrib.admin",
+        "django.contrib.messages",
+        "django.contrib.sessions",
+        "django.contrib.staticfiles",
+        "tests.benchmarks.office",
+    ]
+    ROOT_URLCONF = "tests.benchmarks.office.urls"
+    DATABASES["default"]["CONN_MAX_AGE"] = None
+    ALLOWED_HOSTS = ["localhost"]
+    STATIC_URL = "static/"
+    TEMPLATES = [
+        {
+            "BACKEND": "django.template.backends.django.DjangoTemplates",
+            "APP_DIRS": True,
+            "OPTIONS": {
+                "context_processors": [
+                    "django.template.context_processors.request",
+                    "django.contrib.auth.context_processors.auth",
+                    "django.contrib.messages.context_processors.messages",
+                ]
+            },
+        }
+    ]
 MIDDLEWARE = ["eventsourcing_app.middleware.EventContextMiddleware"]
+if OF_THE_ADMIN:
+    MIDDLEWARE = [
+        "django.middleware.security.SecurityMiddleware",
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.middleware.common.CommonMiddleware",
+        "django.middleware.csrf.CsrfViewMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "django.contrib.messages.middleware.MessageMiddleware",
+        *MIDDLEWARE,
+    ]
 EVENTSOURCING = {"DISPATCHER": JOB.dispatcher}
 CLUSTERS: dict[str, dict[str, float]] = {
     "": {"workers": 2},

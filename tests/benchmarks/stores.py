@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.server import Server
 
 
-SEEDERS = {"log": 2}
+SEEDERS = {"log": 2, "large_office": 2}
 """Processes that fill a database together, where one would take long. Not on SQLite, which has one writer."""
 
 

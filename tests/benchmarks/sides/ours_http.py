@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from django.core.handlers.wsgi import WSGIHandler
 from django.db import connection
 from django.db.models import Max
 
 from eventsourcing_app.models import StoredEvent
+from tests.benchmarks.asking import Asker
 from tests.benchmarks.bank.models import Account
 from tests.benchmarks.sides.ours import stored
 from tests.benchmarks.web.models import PlainAccount, PlainEvent
@@ -21,7 +20,7 @@ from tests.benchmarks.work import AMOUNT, REFERENCE, Done, Sample, repeated, tur
 from tests.hostile_bodies import BODIES
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from django.db.models import Model
 
@@ -79,33 +78,8 @@ def plain_page(job: Job) -> Sample:
     return repeated(lambda: ask("GET", "/plain-events/", next(places)), job)
 
 
-def _asking() -> Callable[..., None]:
-    """What sends a request through middleware, routing, view and renderer, and requires the status that is expected."""
-    application = WSGIHandler()
-    statuses: list[str] = []
-
-    def start(status: str, _headers: Any, _error: Any = None, /) -> Any:
-        statuses.append(status)
-
-    def ask(method: str, path: str, query: str, body: bytes = b"", expected: str = "200") -> None:
-        environ: dict[str, Any] = {
-            "REQUEST_METHOD": method,
-            "PATH_INFO": path,
-            "QUERY_STRING": query,
-            "CONTENT_TYPE": "application/json",
-            "CONTENT_LENGTH": str(len(body)),
-            "SERVER_NAME": "localhost",
-            "SERVER_PORT": "80",
-            "HTTP_ACCEPT": "application/json",
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.url_scheme": "http",
-        }
-        response: Any = application(environ, start)
-        content = b"".join(response)
-        response.close()
-        status = statuses.pop()
-        assert status.startswith(expected), (status, content)
-
+def _asking() -> Asker:
+    ask = Asker({"CONTENT_TYPE": "application/json", "HTTP_ACCEPT": "application/json"})
     ask("GET", "/events/", "limit=1")  # routes, views and connection are there before anything is measured
     return ask
 
