@@ -70,7 +70,7 @@ class SkipForm(ActForm):
         """Refuse an event that there is not for the operator."""
         position: int = self.cleaned_data["position"]
         if position in self.hidden:
-            raise ValidationError(_now("There is no such event that you may see."))
+            raise ValidationError(gettext("There is no such event that you may see."))
         return position
 
 
