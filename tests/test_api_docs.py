@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server(django_db_setup: None, browser: Browser, transactional_db: None, settings: Any) -> Iterator[str]:
-    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.test_browser.StrictPolicy"]
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "tests.browsing.StrictPolicy"]
     server = LiveServer("localhost")
     yield server.url
     server.stop()

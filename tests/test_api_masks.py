@@ -10,6 +10,7 @@ import pytest
 from django.db import connection, transaction
 from django.test import Client
 
+from eventsourcing_app.log import clock
 from eventsourcing_app.models import Segment, StoredEvent, Subscription
 from eventsourcing_app.testing import append_only_lifted
 from tests.api_bank import MARKER, Bank
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.contrib.auth.models import User
+    from pytest_django import Settings
 
 pytestmark = pytest.mark.django_db
 
@@ -135,7 +137,7 @@ def test_no_page_of_the_admin_holds_it(page: str, bank: Bank) -> None:
         assert response.status_code == 200
         answers.append(whole(response))
     assert MARKER not in answers[0]
-    assert (MARKER in answers[1]) is (not page.startswith(f"{ADMIN}/storedevent/") or "change" in page)
+    assert MARKER in answers[1]
 
 
 @pytest.mark.parametrize("field", ["data", "metadata", "last_error", "error", "reason", "status_reason", "payload"])
@@ -150,7 +152,9 @@ def test_nothing_can_be_asked_of_it(place: str, field: str, bank: Bank) -> None:
         assert MARKER not in whole(response)
 
 
-def test_an_answer_is_the_same_whatever_the_payload_is(bank: Bank) -> None:
+def test_an_answer_is_the_same_whatever_the_payload_is(bank: Bank, settings: Settings) -> None:
+    moment = clock.now()  # pages say how long ago things were
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "CLOCK": lambda: moment}
     user = staff(name="blind")
     by_token, by_session = client_by("token", user), client_by("session", user)
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 API = "/api/"
 QUERIES = {"event-stream": "?after_position=0"}
 """What is asked of an endpoint, by its name: a stream would wait for what comes next."""
+_QUERIES = {"_correlation": "?id=1", "_export": "?format=csv", "_tail": "?after=0"}
+"""What pages of the admin have to be asked."""
 _SHOWN = (Account, AuditEntry, DailyTotal, StoredEvent, Subscription)
 """What the admin must show."""
 
@@ -86,7 +88,8 @@ def _visit_model(client: Client, user: User, model: type[models.Model], tour: To
         if path is None or pattern.name.endswith(closed):
             tour.left_out.append(f"admin:{pattern.name}")
         else:
-            tour.visits.append(_get(client, path))
+            query = next((each for ending, each in _QUERIES.items() if pattern.name.endswith(ending)), "")
+            tour.visits.append(_get(client, f"{path}{query}"))
 
 
 def visit_api(token: str) -> Tour:

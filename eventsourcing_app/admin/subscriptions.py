@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.admin.acts import Act, ActForm
     from eventsourcing_app.subscriptions.overview import Overview
 
+_LONGEST_NAME = Subscription._meta.get_field("name").max_length or 0
 _ACTS_SHOWN = 10
 
 
@@ -93,7 +94,10 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[QuerySet[Subscription], bool]:
-        return (queryset.filter(name__startswith=search_term.strip()) if search_term.strip() else queryset), False
+        term = search_term.strip()
+        if len(term) > _LONGEST_NAME:  # no name begins with it, and SQLite refuses to look
+            return queryset.none(), False
+        return (queryset.filter(name__startswith=term) if term else queryset), False
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         return lookup in ("status", "kind")
