@@ -36,7 +36,14 @@ TOKENS = {"TOKEN": "teller", "AUDITOR": "auditor", "OPERATOR": "admin"}
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("server", ["gunicorn", "uvicorn"])
+@pytest.mark.parametrize(
+    "server",
+    # A page takes a while to be typed: each server once, each database once.
+    [
+        pytest.param("gunicorn", marks=pytest.mark.needs_sqlite),
+        pytest.param("uvicorn", marks=pytest.mark.needs_postgres),
+    ],
+)
 def test_every_command_of_the_guide_is_answered_as_it_is_shown(
     server: str, child_env: dict[str, str], settings: Settings, tmp_path: Path
 ) -> None:
