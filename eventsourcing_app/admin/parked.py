@@ -146,11 +146,12 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
 
     # Acting
 
-    def get_actions(self, request: HttpRequest, *location: Any, **named: Any) -> Any:
-        # Since Django 6.1 it is told for which page.
+    def get_actions(self, request: HttpRequest, action_location: Any = None) -> Any:
         if IS_POPUP_VAR in request.GET or not may_operate(request.user):
             return {}
-        found = super().get_actions(request, *location, **named)
+        # Since Django 6.1 it is told for which page, which it looks for by the name of the parameter.
+        told = {} if action_location is None else {"action_location": action_location}
+        found = super().get_actions(request, **told)
         return {name: action for name, action in found.items() if name in _ACTIONS}
 
     @admin.action(description=_("Retry the chosen events"))
