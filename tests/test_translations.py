@@ -108,6 +108,8 @@ OF_THE_DEMO = {"Number", "Number:", "Open", "Imported sequence", "Imported seque
 """Words of the demo's own models, which speak English, that mean something to us as well."""
 NOT_OF_US = {"Reason", "Subscription"}
 """Names of fields of events, as labels."""
+NOT_YET = {"Run", "Search accounts"}
+"""What Django 6.1 has in its admin, and not in German."""
 COMMANDS = [name for name, member in vars(Account).items() if callable(member) and not name.startswith("_")]
 PARTS = ("title", "main")
 """What of a page is not the same on all pages: the menu beside it names other apps as well."""
@@ -207,7 +209,7 @@ def test_no_screen_has_english_left_in_german(scene: list[str], languages: dict[
         pages = [Texts(body(client, address, language)) for language in ("en", "de")]
         assert [page.language for page in pages] == ["en", "de"], address
         for text in set(pages[0].found) & set(pages[1].found):
-            if text in OF_THE_DEMO | NOT_OF_US | docstrings:
+            if text in OF_THE_DEMO | NOT_OF_US | NOT_YET | docstrings:
                 continue
             translated = languages.get(text, text) != text
             if translated or (english & words(NAMES.sub("", text)) - german):
