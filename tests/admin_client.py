@@ -12,18 +12,18 @@ OVERVIEW = "/admin/eventsourcing_app/"
 SEES, READS, EXPORTS = "view_storedevent", "view_payload", "export_storedevent"
 
 
-def client_with(*codenames: str) -> Client:
-    """A client of somebody of the staff with these permissions."""
-    user = User.objects.create_user(f"user {User.objects.count()}", is_staff=True)
+def client_with(*codenames: str, name: str = "", staff: bool = True, **options: Any) -> Client:
+    """A client of a new user with these permissions; ``options`` are those of Django's ``Client``."""
+    user = User.objects.create_user(name or f"user {User.objects.count()}", is_staff=staff)
     user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    assert user.user_permissions.count() == len(codenames)
-    client = Client()
+    assert user.user_permissions.count() == len(set(codenames))
+    client = Client(**options)
     client.force_login(user)
     return client
 
 
-def text_of(response: Any) -> str:
+def text_of(response: Any, status: int = 200) -> str:
     """What a page says, as HTML."""
-    assert response.status_code == 200, response.status_code
+    assert response.status_code == status, (response.status_code, response.content.decode()[-2000:])
     text: str = response.content.decode()
     return text

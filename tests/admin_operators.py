@@ -13,7 +13,7 @@ from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscrip
 from tests.api_client import user_with
 
 if TYPE_CHECKING:
-    from django.test.client import _MonkeyPatchedWSGIResponse as Response
+    pass
 
 site = admin.AdminSite()
 site.register(StoredEvent, StoredEventAdmin)
@@ -36,11 +36,6 @@ def staff(*permissions: str, name: str = "operator") -> Client:
     client = Client()
     client.force_login(user)
     return client
-
-
-def text_of(response: Response, status: int = 200) -> str:
-    assert response.status_code == status, (response.status_code, response.content.decode()[-2000:])
-    return response.content.decode()
 
 
 def rows_of_everything() -> list[list[dict[str, Any]]]:

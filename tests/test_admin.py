@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -23,6 +23,7 @@ from eventsourcing_app import context
 from eventsourcing_app.admin import EventSourcedAdmin, ParkedEventAdmin, StoredEventAdmin, SubscriptionAdmin
 from eventsourcing_app.admin.values import summary
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
+from tests.admin_client import client_with, text_of
 from tests.samples.models import Book, Counter, Wallet
 
 if TYPE_CHECKING:
@@ -47,14 +48,6 @@ COUNTERS = "/admin/samples/counter/"
 BOOKS = "/admin/samples/book/"
 VIEW_EVENTS, VIEW_WALLETS = "view_storedevent", "view_wallet"
 VIEW_SUBSCRIPTIONS, VIEW_PARKED = "view_subscription", "view_parkedevent"
-
-
-def client_with(*codenames: str, name: str = "viewer", staff: bool = True) -> Client:
-    user = User.objects.create_user(name, is_staff=staff)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -93,11 +86,6 @@ def subscription() -> Subscription:
         error="Traceback\nValueError: <b>no stamps</b>",
     )
     return subscription
-
-
-def text_of(response: Response) -> str:
-    assert response.status_code == 200, response.status_code
-    return response.content.decode()
 
 
 def positions_in(response: Response) -> list[int]:

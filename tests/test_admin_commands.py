@@ -25,6 +25,7 @@ from eventsourcing_app import context
 from eventsourcing_app.admin import CommandsMixin, EventSourcedAdmin, ReadOnlyAdmin, StoredEventAdmin, command_runs
 from eventsourcing_app.exceptions import ConcurrencyError
 from eventsourcing_app.models import StoredEvent
+from tests import admin_client
 from tests.samples.ended import Desk, Lease
 from tests.samples.factories import elsewhere, held_elsewhere, list_book, open_wallet
 from tests.samples.models import Book, Contract, Counter, Customer, Wallet
@@ -89,11 +90,7 @@ SLEEP = "eventsourcing_app.admin.command_runs.time.sleep"
 
 
 def client_with(*codenames: str, name: str = OWNER, **options: Any) -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client(**options)
-    client.force_login(user)
-    return client
+    return admin_client.client_with(*codenames, name=name, **options)
 
 
 @pytest.fixture

@@ -16,17 +16,8 @@ from eventsourcing_app.log import clock
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions import operate
 from tests import admin_operators
-from tests.admin_operators import (
-    OPERATE,
-    OPERATOR,
-    PARKED,
-    PAYLOAD,
-    VIEW,
-    VIEW_PARKED,
-    rows_of_everything,
-    staff,
-    text_of,
-)
+from tests.admin_client import text_of
+from tests.admin_operators import OPERATE, OPERATOR, PARKED, PAYLOAD, VIEW, VIEW_PARKED, rows_of_everything, staff
 from tests.api_operators import NAME, SECRET, acts, failing
 from tests.reactions_sample.scene import deliver, wallet
 

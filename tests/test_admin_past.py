@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,6 +21,7 @@ from eventsourcing_app.admin import AuditTrailMixin, EventSourcedAdmin, ReadOnly
 from eventsourcing_app.aggregates.past import snapshots
 from eventsourcing_app.log.recorded import FROM_ROW
 from eventsourcing_app.models import StoredEvent, StoredSnapshot
+from tests.admin_client import client_with, text_of
 from tests.reactions_sample.scene import append_raw
 from tests.samples.ended import Lease
 from tests.samples.factories import add, counter_of, issue_passport, open_wallet, remove_row
@@ -29,7 +30,6 @@ from tests.samples.models import Contract, Counter, Customer, Passport, Wallet
 if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
-    from django.test.client import _MonkeyPatchedWSGIResponse as Response
 
 
 class DiscreetAdmin(EventSourcedAdmin[Wallet]):
@@ -89,14 +89,6 @@ SEES = ("view_wallet", "view_counter", "view_lease", "view_storedevent")
 PAYLOAD = "view_payload"
 
 
-def client_with(*codenames: str, name: str = "viewer") -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
-
-
 @pytest.fixture
 def root() -> Client:
     client = Client()
@@ -110,11 +102,6 @@ def wallet() -> Wallet:
     wallet.take(Decimal(20))
     wallet.save()
     return wallet
-
-
-def text_of(response: Response, status: int = 200) -> str:
-    assert response.status_code == status, response.status_code
-    return response.content.decode()
 
 
 def words_of(html: str) -> str:

@@ -16,6 +16,7 @@ from eventsourcing_app.log import clock
 from eventsourcing_app.models import ParkedEvent, Segment, Subscription
 from eventsourcing_app.subscriptions import operate
 from tests import admin_operators
+from tests.admin_client import text_of
 from tests.admin_operators import (
     EVENTS,
     OPERATE,
@@ -26,7 +27,6 @@ from tests.admin_operators import (
     VIEW_PARKED,
     rows_of_everything,
     staff,
-    text_of,
 )
 from tests.api_operators import NAME, SECRET, acts, failing
 from tests.reactions_sample.scene import deliver, position_of, wallet

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -24,6 +24,7 @@ from eventsourcing_app.admin.payload import Payload
 from eventsourcing_app.aggregates.past.step import step
 from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions import acts
+from tests.admin_client import client_with
 from tests.reactions_sample.scene import append_raw
 from tests.samples.events import Colour, EverythingHappened, Line
 from tests.samples.factories import counter_of, issue_passport, list_book, open_wallet, remove_row
@@ -76,14 +77,6 @@ EVENTS = "/admin/eventsourcing_app/storedevent/"
 VIEW, PAYLOAD = "view_storedevent", "view_payload"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
-
-
-def client_with(*codenames: str, name: str = "viewer") -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture

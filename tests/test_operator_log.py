@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -19,6 +19,7 @@ from eventsourcing_app.events.registry import registry
 from eventsourcing_app.models import Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions.acts import ACTS
 from eventsourcing_app.subscriptions.operate import pause, reset, resume, set_rate
+from tests.admin_client import client_with
 from tests.samples.factories import LOG, open_wallet, run_sql
 
 if TYPE_CHECKING:
@@ -33,14 +34,6 @@ OPERATORS = "/admin/eventsourcing_app/storedevent/operators/"
 VIEW, PAYLOAD = "view_storedevent", "view_payload"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
-
-
-def client_with(*codenames: str, name: str = "viewer") -> Client:
-    user = User.objects.create_user(name, is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
