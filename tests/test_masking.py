@@ -47,7 +47,7 @@ urlpatterns = [path("admin/", site.urls), path("api/", include(router.urls))]
 
 SECRET = "for the blackmailer"
 """Stands in a payload, and in nothing else that is shown."""
-SECRET_AMOUNT = "4321"
+SECRET_AMOUNT = "4321.98"  # with a point: no random id has it by chance
 SEES = (
     *("samples.view_wallet", "samples.add_wallet", "samples.change_wallet", "eventsourcing_app.view_storedevent"),
     *("eventsourcing_app.view_subscription", "eventsourcing_app.view_parkedevent"),

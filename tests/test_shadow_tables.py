@@ -39,14 +39,14 @@ _TABLES = [
 _KEPT = {
     "constraints": "SELECT conname, contype::text, pg_get_constraintdef(oid) FROM pg_constraint "
     "WHERE conrelid = ANY (%s::regclass[]) AND contype <> 'n' ORDER BY 1",
-    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename = ANY (%s) ORDER BY 2",
+    "indexes": "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE tablename = ANY (%s) ORDER BY 1, 2",
     "columns": "SELECT table_name, column_name, data_type, column_default, is_identity, generation_expression "
     "FROM information_schema.columns WHERE table_name = ANY (%s) ORDER BY 1, 2",
     "sequences": "SELECT pg_get_serial_sequence(t, c) FROM unnest(%s::text[]) t, unnest(ARRAY['id', 'number']) c "
     "WHERE t = 'shadowed_totals' ORDER BY 1",
     "grants": "SELECT grantee, privilege_type FROM information_schema.role_table_grants "
     "WHERE table_name = ANY (%s) ORDER BY 1, 2",
-    "comments": "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class WHERE relname = ANY (%s)",
+    "comments": "SELECT relname, obj_description(oid, 'pg_class') FROM pg_class WHERE relname = ANY (%s) ORDER BY 1",
     "identity": "SELECT relname, relreplident::text, (SELECT indexrelid::regclass::text FROM pg_index "
     "WHERE indrelid = c.oid AND indisreplident) FROM pg_class c WHERE relname = ANY (%s) ORDER BY 1",
     "options": "SELECT relname, reloptions FROM pg_class WHERE relname = ANY (%s) ORDER BY 1",
