@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -19,13 +20,14 @@ from django.db import connection, connections
 from django.test import TransactionTestCase
 from django.test.utils import override_settings
 
-from tests import postgres
+from tests import flushing, postgres
 from tests.browsing import faults, page, plain_page, server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser
+    from pytest_django import DjangoDbBlocker
 
     from tests.reactions_sample.scene import Children
 
@@ -91,6 +93,15 @@ def missing(what: str) -> NoReturn:
     if postgres.is_ci():
         pytest.fail(what, pytrace=False)
     pytest.skip(what)
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    """Make the database, and empty after each test only what it wrote to."""
+    with ExitStack() as stack:
+        with django_db_blocker.unblock():
+            stack.enter_context(flushing.only_what_was_written())
+        yield
 
 
 @pytest.fixture(autouse=True)
