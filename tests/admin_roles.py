@@ -64,7 +64,7 @@ jsi18n                   POST,PUT,PATCH,DELETE    302  405  405  405  405  405  
 view_on_site             *                        302  404  404  404  404  404  404  404  404
 storedevent_correlation  GET,HEAD,OPTIONS         302  403  200  200  200  403  403  200  200
 storedevent_correlation  POST,PUT,PATCH,DELETE    302  403  403  403  403  403  403  403  403
-storedevent_operators    GET,HEAD,OPTIONS         302  403  200  200  200  403  403  200  200
+storedevent_operators    GET,HEAD,OPTIONS         302  403  200  200  200  403  200  200  200
 storedevent_operators    POST,PUT,PATCH,DELETE    302  403  403  403  403  403  403  403  403
 storedevent_export       GET,HEAD,OPTIONS         302  403  403  403  200  403  403  403  200
 storedevent_export       POST,PUT,PATCH,DELETE    302  403  403  403  403  403  403  403  403

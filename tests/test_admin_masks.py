@@ -49,7 +49,7 @@ def quiet(settings: Any) -> Iterator[None]:
 
 
 class Scene:
-    """Two accounts, of ada and of bob; what failed on the events of both; what operators did, and why."""
+    """Two accounts, of ada and of bob; what failed on their events; what operators did, whose words are no payload."""
 
     def __init__(self) -> None:
         Subscription.objects.all().delete()
@@ -61,8 +61,8 @@ class Scene:
         self._failed(NOTIFICATIONS, self.of("bob")[1], stops=True)
         self.parked_of_bob = ParkedEvent.objects.get(stream_key=str(self.accounts["bob"].pk)).pk
         with context(actor="user:4711"):
-            operate.retry(AUDIT, reason=MARK)
-            operate.catch_up(AUDIT, reason=MARK)
+            operate.retry(AUDIT, reason="words of an operator")
+            operate.catch_up(AUDIT, reason="words of an operator")
         Subscription.objects.filter(name=NOTIFICATIONS).update(status="halted", status_reason=f"ValueError: {MARK}")
 
     def _account(self, owner: str) -> Account:

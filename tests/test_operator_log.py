@@ -31,7 +31,7 @@ site.register(Subscription, SubscriptionAdmin)
 site.register(User)
 urlpatterns = [path("admin/", site.urls)]
 OPERATORS = "/admin/eventsourcing_app/storedevent/operators/"
-VIEW, PAYLOAD = "view_storedevent", "view_payload"
+VIEW, PAYLOAD, SUBSCRIPTIONS = "view_storedevent", "view_payload", "view_subscription"
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
@@ -161,9 +161,26 @@ def test_reasons_and_details_are_masked_and_not_even_fetched() -> None:
     assert not [entry for entry in queries.captured_queries if '"data"' in entry["sql"]]
 
 
-def test_it_needs_the_permission_to_see_events() -> None:
-    assert client_with("view_subscription", PAYLOAD, "operate_subscription").get(OPERATORS).status_code == 403
+def test_who_sees_subscriptions_reads_why_but_no_more_of_what_the_events_say() -> None:
+    subscription("samples.mail")
+    set_rate("samples.mail", "7/s", reason="Slow <server>")
+    client = client_with(SUBSCRIPTIONS)
+    page = client.get(OPERATORS).content.decode()
+    assert "changed the rate" in page
+    assert "Slow &lt;server&gt;" in page
+    assert "7/s" not in page
+    assert "masked" in page
+    assert "/storedevent/" not in page.replace(OPERATORS, "")  # which it may not see
+    assert (
+        "Slow &lt;server&gt;"
+        in client.get("/admin/eventsourcing_app/subscription/samples.mail/change/").content.decode()
+    )
+
+
+def test_it_needs_the_permission_to_see_events_or_subscriptions() -> None:
+    assert client_with(PAYLOAD, "operate_subscription", "view_parkedevent").get(OPERATORS).status_code == 403
     assert client_with(VIEW, name="other").get(OPERATORS).status_code == 200
+    assert client_with(SUBSCRIPTIONS, name="fourth").get(OPERATORS).status_code == 200
     assert Client().get(OPERATORS).status_code == 302
     assert client_with(VIEW, name="third").post(OPERATORS, {"act": "x"}).status_code == 403
 

@@ -18,20 +18,42 @@ from django.db.models.functions import Concat
 from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import is_text
-from eventsourcing_app.access.masking import without_masked
+from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
 from eventsourcing_app.access.pages import Page
-from eventsourcing_app.access.visibility import visible_events
+from eventsourcing_app.access.subscriptions import may_view_subscriptions
+from eventsourcing_app.access.visibility import may_view_events, narrowed, visible_events
+from eventsourcing_app.conf import conf
 from eventsourcing_app.log.connection import log_connection
+from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 from eventsourcing_app.subscriptions.acts import ACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from eventsourcing_app.access.visibility import Viewer
-    from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 
 FILTERS: Final = ("subscription", "actor", "act")
 """What acts can be filtered by, each for equality; an act by its wire name."""
+
+
+def may_view_acts(user: Viewer) -> bool:
+    """Whether the user may see what was done to subscriptions: as events, or because it may see these."""
+    return may_view_events(user) or may_view_subscriptions(user)
+
+
+def may_view_reasons(user: Viewer) -> bool:
+    """Whether the user may read why. An operator's words are not what an event said to the system: who looks after
+    subscriptions reads them, as in the status of a subscription that is paused."""
+    return may_view_payload(user) or may_view_subscriptions(user)
+
+
+def last_acts(user: Viewer, name: str, *, most: int) -> list[StoredEvent]:
+    """Return the last acts on a subscription, newest first; data is fetched only if the user may read the reasons.
+
+    Each kind of act has a stream of its own under the subscription's name, so the index over streams finds them.
+    """
+    acts = _with_reasons(_visible(user), user).filter(stream_type__in=sorted(ACTS), stream_key=name)
+    return list(acts.order_by("-position")[:most])
 
 
 def acts_page(
@@ -49,7 +71,7 @@ def acts_page(
     """
     if after is not None and before is not None:
         raise ValueError("A page begins after one position or ends before another, not both.")
-    events, types = _filtered(visible_events(user), filters)
+    events, types = _filtered(_visible(user), filters)
     rising = after is not None
     if after is not None:
         events = events.filter(position__gt=after)
@@ -57,11 +79,22 @@ def acts_page(
         events = events.filter(position__lt=before)
     positions = _positions([events.filter(type__gte=each, type__lte=each) for each in types], limit + 1, rising=rising)
     more, positions = len(positions) > limit, positions[:limit]
-    shown = without_masked(visible_events(user).defer("metadata", "hash"), user)
+    shown = _with_reasons(_visible(user), user)
     rows = list(shown.filter(position__in=positions).order_by("-position")) if positions else []
     if rising:
         return Page(rows=rows, has_previous=more, has_next=True)
     return Page(rows=rows, has_previous=before is not None, has_next=more)
+
+
+def _visible(user: Viewer) -> StoredEventQuerySet:
+    """Events among which are the acts that the user may see, to be narrowed to acts."""
+    if may_view_subscriptions(user) and not may_view_events(user):
+        return narrowed(StoredEventQuerySet(StoredEvent, using=conf.DATABASE), user)
+    return visible_events(user)
+
+
+def _with_reasons(acts: StoredEventQuerySet, user: Viewer) -> StoredEventQuerySet:
+    return acts.defer("metadata", "hash") if may_view_reasons(user) else acts.defer(*PAYLOAD)
 
 
 def _filtered(events: StoredEventQuerySet, filters: Mapping[str, str]) -> tuple[StoredEventQuerySet, Sequence[str]]:

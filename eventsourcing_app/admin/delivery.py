@@ -124,7 +124,7 @@ class _Teller:
         parts.append(linked(relative(act.recorded_at), self._links.event_url(act.position)))
         reason = act.data.get("reason")
         if reason:
-            parts.append(str(reason) if self._sees_payload else masked())
+            parts.append(str(reason))  # who sees subscriptions reads the words of their operators
         return _joined(parts)
 
 

@@ -9,6 +9,7 @@ from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 from django.utils.http import urlencode
 
+from eventsourcing_app.access.acts import may_view_acts
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.access.subscriptions import may_view_parked, may_view_subscriptions
 from eventsourcing_app.access.visibility import may_view_events
@@ -51,7 +52,8 @@ class Links:
 
     def operators_url(self, **filters: str) -> str | None:
         """The log of what operators did."""
-        return _with_query(self._events_url("operators"), filters)
+        may = may_view_acts(self._request.user)
+        return _with_query(self._reverse(_APP, "storedevent", "operators"), filters) if may else None
 
     def events(self, text: str, **filters: str) -> SafeString | str:
         """A text that leads to the list of events with these filters."""

@@ -10,9 +10,9 @@ from django.utils.html import format_html, format_html_join
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from eventsourcing_app.access.acts import FILTERS, acts_page
+from eventsourcing_app.access.acts import FILTERS, acts_page, may_view_acts, may_view_reasons
 from eventsourcing_app.access.masking import may_view_payload
-from eventsourcing_app.access.visibility import may_view_events, narrowed_positions
+from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.admin.asked import asked, asked_position
 from eventsourcing_app.admin.keyset import AFTER, BEFORE
 from eventsourcing_app.admin.links import Links, linked
@@ -63,8 +63,9 @@ class Line(NamedTuple):
 
 
 class OperatorLogMixin(ReadOnlyAdmin[StoredEvent]):
-    """Adds the page ``operators/``. Needs ``eventsourcing_app.view_storedevent``; reasons and details, which are what
-    the events say, ``eventsourcing_app.view_payload``. Template: ``admin/eventsourcing_app/operators.html``.
+    """Adds the page ``operators/``. Needs ``eventsourcing_app.view_subscription`` or ``view_storedevent``; reasons need
+    the first of them or ``view_payload``, details, which are the rest of what the events say, ``view_payload``.
+    Template: ``admin/eventsourcing_app/operators.html``.
     """
 
     operators_template = "admin/eventsourcing_app/operators.html"
@@ -78,7 +79,7 @@ class OperatorLogMixin(ReadOnlyAdmin[StoredEvent]):
     def operators_view(self, request: HttpRequest) -> TemplateResponse:
         """The acts, newest first; ``?subscription=``, ``?actor=`` and ``?act=`` filter, ``?before=`` turns pages."""
         require_reading(request)
-        if not may_view_events(request.user):
+        if not may_view_acts(request.user):
             raise PermissionDenied
         parameters = asked(request, (*FILTERS, AFTER, BEFORE))
         after, before = asked_position(parameters, AFTER), asked_position(parameters, BEFORE)
@@ -105,23 +106,33 @@ class OperatorLogMixin(ReadOnlyAdmin[StoredEvent]):
 
     def _lines(self, request: HttpRequest, links: Links, acts: Sequence[StoredEvent]) -> list[Line]:
         known = people(self.admin_site, request, (act.actor for act in acts))
-        if not may_view_payload(request.user):
-            return [_line(links, act, told(act.actor, links, known), None) for act in acts]
-        named = {position for act in acts for position in _positions_in(act.data)}
-        visible = narrowed_positions(request.user, named) if named else named
-        return [_line(links, act, told(act.actor, links, known), visible) for act in acts]
+        visible: set[int] | None = None
+        if may_view_payload(request.user):
+            named = {position for act in acts for position in _positions_in(act.data)}
+            visible = narrowed_positions(request.user, named) if named else named
+        reasons = reasons_of(request, acts)
+        return [
+            _line(links, act, told(act.actor, links, known), reason, visible)
+            for act, reason in zip(acts, reasons, strict=True)
+        ]
 
 
-def _line(links: Links, act: StoredEvent, actor: str, visible: Collection[int] | None) -> Line:
+def reasons_of(request: HttpRequest, acts: Sequence[StoredEvent]) -> list[str]:
+    """Return why operators did these acts, or that it is masked."""
+    if not may_view_reasons(request.user):
+        return [masked() for _act in acts]
+    return [str(act.data.get("reason") or NOTHING) for act in acts]
+
+
+def _line(links: Links, act: StoredEvent, actor: str, reason: str, visible: Collection[int] | None) -> Line:
     """Make a line; ``visible`` are positions that may be linked to, or ``None`` where the data are masked."""
-    hidden = visible is None
     return Line(
         position=linked(str(act.position), links.event_url(act.position)),
         recorded=relative(act.recorded_at),
         actor=actor,
         verb=str(ACTS[act.type]),
         subscription=linked(breakable(act.stream_key), links.subscription_url(act.stream_key)),
-        reason=masked() if hidden else str(act.data.get("reason") or NOTHING),
+        reason=reason,
         details=None if visible is None else _details(links, act.data, visible),
     )
 

@@ -34,16 +34,15 @@ def page(
 ) -> TemplateResponse:
     """Answer with a page below the list of a model. ``template`` extends ``admin/eventsourcing_app/page.html``.
 
-    ``crumbs`` are the places between that list and the page.
+    ``crumbs`` are the places between that list, which is left out where it may not be seen, and the page.
     """
     options, site = model_admin.opts, model_admin.admin_site
     app = reverse("admin:app_list", args=[options.app_label], current_app=site.name)
     changelist = reverse(f"admin:{options.app_label}_{options.model_name}_changelist", current_app=site.name)
-    above = [
-        Crumb(app, str(options.app_config.verbose_name)),
-        Crumb(changelist, str(capfirst(options.verbose_name_plural))),
-        *crumbs,
-    ]
+    above = [Crumb(app, str(options.app_config.verbose_name))]
+    if model_admin.has_view_or_change_permission(request):
+        above.append(Crumb(changelist, str(capfirst(options.verbose_name_plural))))
+    above += crumbs
     request.current_app = site.name
     whole = {
         **site.each_context(request),

@@ -16,14 +16,14 @@ from django.urls import path, reverse
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from eventsourcing_app.access.last_acts import last_acts
+from eventsourcing_app.access.acts import last_acts
 from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_operate, may_view_subscriptions
-from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin.acts import ACTS
 from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.links import Links
+from eventsourcing_app.admin.operators import reasons_of
 from eventsourcing_app.admin.pages import Crumb, page
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.admin.subscription_list import (
@@ -203,7 +203,6 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
             "failure": failure_of(links, last_failures(user, [overview], hidden=hidden).get(row.name)),
             "segments": _segments(overview, links, hidden=hidden, shown=may_view_payload(user)),
             "acts": [{"act": ACTS[name], "url": self._url_of(row.name, name)} for name in possible],
-            "may_view_events": may_view_events(user),
             "last_acts": _last_acts(request, row.name, links),
             "operators_url": links.operators_url(subscription=row.name),
         }
@@ -264,14 +263,14 @@ def _error(error: str, *, shown: bool) -> str:
 
 
 def _last_acts(request: HttpRequest, name: str, links: Links) -> list[dict[str, Any]]:
-    shown = may_view_payload(request.user)
+    acts = last_acts(request.user, name, most=_ACTS_SHOWN)
     return [
         {
-            "name": VERBS[event.type],
-            "url": links.event_url(event.position),
-            "recorded": relative(event.recorded_at),
-            "actor": links.events(event.actor, actor=event.actor),
-            "reason": event.data.get("reason", "") if shown else masked(),
+            "name": VERBS[act.type],
+            "url": links.event_url(act.position),
+            "recorded": relative(act.recorded_at),
+            "actor": links.events(act.actor, actor=act.actor),
+            "reason": reason,
         }
-        for event in (last_acts(request.user, name, most=_ACTS_SHOWN) if may_view_events(request.user) else ())
+        for act, reason in zip(acts, reasons_of(request, acts), strict=True)
     ]
