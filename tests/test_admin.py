@@ -365,6 +365,8 @@ def test_choices_of_types_come_from_the_code(root: Client, wallet: Wallet) -> No
         f"after={2**63}",
         f"before={'9' * 5000}",
         "actor=%00",
+        "actor=a&actor=b",
+        "type=a&type=a",
         "q=%00",
         "%00=1",
     ],

@@ -348,6 +348,15 @@ def test_what_the_form_cannot_take_is_said_at_its_field(
     assert rows_of_everything() == before
 
 
+def test_a_projection_is_not_offered_to_go_back_to_the_beginning(operator: Client) -> None:
+    failing(set())
+    deliver()
+    assert "the beginning:" in text_of(operator.get(f"{ONE}/act/reset/"))
+    Subscription.objects.update(kind=Subscription.Kind.PROJECTION)
+    assert "the beginning:" not in text_of(operator.get(f"{ONE}/act/reset/"))
+    assert list(send(operator, "reset", to="beginning").context["form"].errors) == ["to"]
+
+
 def test_a_refusal_is_shown_and_changes_nothing(operator: Client) -> None:
     failing(set())
     deliver()

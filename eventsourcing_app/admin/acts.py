@@ -14,6 +14,7 @@ from eventsourcing_app.access.events import LARGEST_POSITION, is_text
 from eventsourcing_app.access.subscriptions import MAX_BURST, MAX_REASON
 from eventsourcing_app.subscriptions import operate
 from eventsourcing_app.subscriptions.rates import Rate
+from eventsourcing_app.subscriptions.records import Subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -88,6 +89,12 @@ class ResetForm(ActForm):
         ),
     )
     position = forms.IntegerField(label=_("Position"), required=False, min_value=0, max_value=LARGEST_POSITION)
+
+    def __init__(self, data: Any = None, *, overview: Overview, hidden: Collection[int] = ()) -> None:
+        super().__init__(data, overview=overview, hidden=hidden)
+        if overview.row.kind == Subscription.Kind.PROJECTION:  # it is never moved back
+            to: Any = self.fields["to"]
+            to.choices = [choice for choice in to.choices if choice[0] != "beginning"]
 
     def clean(self) -> None:
         """Ask for the position if it is to move to one."""

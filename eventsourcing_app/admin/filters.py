@@ -37,7 +37,9 @@ class ExactFilter(admin.ListFilter):
         values = params.pop(self.name, None)
         self.value: str | None = None
         if values is not None:
-            self.value = values[-1]
+            if len(values) > 1:
+                raise BadRequest(f"'{self.name}' was given more than once.")
+            self.value = values[0]
             self.used_parameters[self.name] = self.value
         self.offered = list(self.offers())
         if self.value is not None and self.value not in self.offered:
