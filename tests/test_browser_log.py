@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -115,6 +116,63 @@ def test_new_events_come_by_themselves_and_wait_while_one_reads(
     page.context.clear_cookies()
     expect(page.get_by_text("Your session has ended")).to_be_visible(timeout=10_000)
     assert faults == []
+
+
+def test_they_wait_for_focus_and_selection_a_hidden_page_asks_nothing_and_failures_are_asked_again_ever_later(
+    page: Page, account: Account, faults: list[str]
+) -> None:
+    log_in(page, "auditor")
+    page.clock.install(time=datetime(2026, 1, 1, tzinfo=UTC))
+    page.goto(f"{EVENTS}?live=1")
+    page.clock.pause_at(datetime(2026, 1, 1, 0, 1, tzinfo=UTC))  # from here on it is this test that lets time go by
+    page.mouse.move(0, 0)
+    rows, status = page.locator("#result_list tbody tr"), page.locator("#es-live-status")
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url) if TAIL.search(request.url) else None)
+
+    def answered(milliseconds: int) -> str:
+        """What the page says once the question is answered that it asks within this time."""
+        status.evaluate("status => { status.textContent = '' }")
+        page.clock.run_for(milliseconds)
+        expect(status).not_to_have_text("")
+        return status.inner_text()
+
+    def wait_for(reference: str) -> None:
+        deposit(account, reference)
+        assert "New events wait while you read." in (answered(2_000), answered(2_000))  # one may have been on its way
+        expect(rows.first).not_to_contain_text(reference)
+
+    rows.nth(1).get_by_role("link").first.focus()
+    wait_for("while in focus")
+    page.get_by_role("button", name="Pause").focus()
+    page.clock.run_for(1)
+    expect(rows.first).to_contain_text("while in focus")
+
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('#result_list tbody tr'))")
+    wait_for("while selected")
+    page.evaluate("getSelection().removeAllRanges()")
+    assert answered(2_000) == "New events shown: 1"
+    expect(rows.first).to_contain_text("while selected")
+
+    hide = "(is) => {Object.defineProperty(document, 'hidden', {value: is, configurable: true});"
+    hide += "document.dispatchEvent(new Event('visibilitychange'))}"
+    page.evaluate(hide, True)
+    before = len(asked)
+    page.clock.run_for(60_000)
+    assert len(asked) == before
+    page.evaluate(hide, False)
+    answered(1)
+    assert len(asked) == before + 1
+
+    page.route(TAIL, lambda route: route.fulfill(status=503, body="{}"))
+    for wait in (2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000):
+        before = len(asked)
+        page.clock.run_for(wait - 10)
+        assert len(asked) == before, wait
+        assert answered(20) == "The server does not answer. Trying again."
+    page.unroute(TAIL)
+    assert answered(60_000) == "Live: new events appear on top."
+    assert [fault for fault in faults if "503" not in fault] == []
 
 
 def test_without_scripts_the_list_is_filtered_by_a_form_and_loads_itself_again(
