@@ -45,7 +45,7 @@ def test_of_two_operators_who_act_at_once_one_is_told_what_the_other_did() -> No
     operates = ("view_subscription", "operate_subscription")
     both = client_with(*operates), client_with(*operates)
     address = "/admin/eventsourcing_app/subscription/t.at_once/act/pause/"
-    assert at_once(both, address, {"reason": "To try it", "seen": "active"}) == [302, 409]
+    assert at_once(both, address, {"reason": "To try it", "seen": "active 0"}) == [302, 409]
     assert StoredEvent.objects.filter(stream_key="t.at_once").count() == 1
 
 

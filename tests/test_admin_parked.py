@@ -311,7 +311,8 @@ def test_many_cost_few_statements(operator: Client) -> None:
 # Nothing else
 
 
-def test_forged_requests_change_nothing(operator: Client) -> None:
+def test_forged_requests_change_nothing(operator: Client, settings: Any) -> None:
+    settings.DATA_UPLOAD_MAX_NUMBER_FIELDS = None  # Django's own limit
     rows = park("t.a", "A: 1", "A: 2")
     root = User.objects.create_superuser("root")
     clients = [operator, staff(VIEW_PARKED, PAYLOAD, name="watcher"), staff(OPERATE, name="blind")]
@@ -341,10 +342,11 @@ def test_forged_requests_change_nothing(operator: Client) -> None:
             assert client.post(door, {"action": "retry_chosen", "_selected_action": key}).status_code == 403, door
     for bad in ("", "1", "x-1", "1-1,", "1-", f"{10**20}-1", "1-1;2-2"):
         assert send(operator, "skip", bad).status_code == 400, bad
-    for query in ("", "?id=x", "?id=1&x=1", "?state=dead", "?subscription=%00", "?subscription=t.a&reason=A"):
+    for query in ("?id=x", "?id=1&x=1", "?state=dead", "?subscription=%00", "?subscription=t.a&reason=A"):
         assert operator.get(f"{PARKED}act/skip/{query}").status_code == 400, query
     assert operator.get(f"{PARKED}act/delete/?id={key}").status_code == 404
-    assert operator.get(f"{PARKED}act/skip/?id={10**9}").status_code == 302
+    for query in ("", f"?id={10**9}"):
+        assert operator.get(f"{PARKED}act/skip/{query}").headers["Location"] == PARKED
     assert rows_of_everything() == before
     operator.force_login(root)
     page = text_of(tick(operator, "skip_chosen", rows, select_across="1"))

@@ -48,7 +48,7 @@ SCREENS = {
     "command": (f"{ACCOUNT}{{pk}}/command/deposit/", 6),
     "subscriptions": (f"{APP}subscription/", 6),
     "subscription": (f"{APP}subscription/counts.0/change/", 7),
-    "act on a subscription": (f"{APP}subscription/counts.0/act/pause/", 7),
+    "act on a subscription": (f"{APP}subscription/counts.0/act/pause/", 8),
     "parked events": (f"{APP}parkedevent/", 4),
     "parked event": (f"{APP}parkedevent/{{parked}}/change/", 4),
     "act on parked events": (f"{APP}parkedevent/act/retry/?subscription=counts.0", 3),

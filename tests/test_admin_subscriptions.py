@@ -310,7 +310,7 @@ def test_an_event_that_has_halted_it_is_skipped(operator: Client) -> None:
     page = text_of(operator.get(f"{ONE}/act/skip/"))
     assert f'<option value="{stopped_at}">#{stopped_at}</option>' in page
     assert "will never handle this event" in page
-    assert send(operator, "skip", position=stopped_at + 1).status_code == 409
+    assert send(operator, "skip", position=stopped_at + 1).status_code == 422
     assert send(operator, "skip", position=stopped_at).status_code == 302
     deliver()
     assert given == [2, 3]
@@ -370,20 +370,51 @@ def test_a_refusal_is_shown_and_changes_nothing(operator: Client) -> None:
     assert rows_of_everything() == before
 
 
+def seen_in(page: Any, status: int = 200) -> str:
+    found = re.search(r'name="seen" value="([^"]+)"', text_of(page, status))
+    assert found is not None
+    return found[1]
+
+
+@pytest.mark.parametrize(
+    ("act", "given"), [("reset", {"to": "beginning"}), ("catch-up", {}), ("rate", {"rate": "5/s"}), ("retry", {})]
+)
+def test_a_form_that_is_sent_twice_is_done_once(operator: Client, act: str, given: dict[str, str]) -> None:
+    failing({2})
+    wallet(adds=3)
+    deliver()
+    seen = seen_in(operator.get(f"{ONE}/act/{act}/"))
+    assert send(operator, act, seen=seen, **given).status_code == 302
+    before = rows_of_everything()
+    answer = send(operator, act, seen=seen, **given)
+    assert "Something was done to t.operated since this page was made" in text_of(answer, 409)
+    assert rows_of_everything() == before
+    assert send(operator, act, seen=seen_in(answer, 409), **given).status_code == 302  # once more, knowingly
+
+
+def test_a_form_skips_only_what_the_subscription_has_stopped_at(operator: Client, settings: Any) -> None:
+    failing({2})
+    opened = wallet(adds=3)
+    deliver()
+    before = rows_of_everything()
+    for client in (operator, staff(VIEW, OPERATE, name="may not see what is parked")):
+        answer = send(client, "skip", position=str(position_of(opened, 2)))
+        assert (answer.status_code, list(answer.context["form"].errors)) == (422, ["position"])
+    assert rows_of_everything() == before
+
+
 def test_of_two_operators_the_second_is_told_what_the_first_has_done(operator: Client) -> None:
     failing({2}, on_failure="halt", max_attempts=1)
     wallet(adds=1)
     deliver()
-    seen = re.search(r'name="seen" value="(\w+)"', text_of(operator.get(f"{ONE}/act/resume/")))
-    assert seen is not None
-    assert seen[1] == "halted"
+    assert seen_in(operator.get(f"{ONE}/act/resume/")) == "halted 0"
     operate.resume(NAME, reason="the first")
     operate.pause(NAME, reason="the first")
-    answer = text_of(send(operator, "resume", seen="halted"), 409)
+    answer = text_of(send(operator, "resume", seen="halted 0"), 409)
     assert f"{NAME} is paused now: it was halted when this page was made." in answer
     assert Subscription.objects.get().status == "paused"
-    assert 'name="seen" value="paused"' in answer
-    assert send(operator, "resume", seen="paused").status_code == 302
+    assert 'name="seen" value="paused ' in answer
+    assert send(operator, "resume", seen=seen_in(operator.get(f"{ONE}/act/resume/"))).status_code == 302
 
 
 def test_an_act_needs_its_csrf_token(operator: Client) -> None:

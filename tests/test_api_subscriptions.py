@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +17,9 @@ from tests import api_operators
 from tests.api_client import client_of, problem_of, user_with
 from tests.api_operators import LIST, NAME, ONE, OPERATOR, PARKED, SECRET, WATCHER, acts, failing, one_parked
 from tests.reactions_sample.scene import deliver, position_of, wallet
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
 
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(api_operators.__name__)]
 
@@ -220,6 +223,36 @@ def test_what_cannot_be_done_now_is_a_conflict_and_leaves_no_trace(operator: API
     Subscription.objects.filter(name=NAME).update(kind="rebuild")
     problem_of(operator.post(f"{ONE}pause/", {"reason": "r"}), 409, "operation_refused")
     assert acts() == []
+
+
+def none_of_them(events: QuerySet[StoredEvent], _user: object) -> QuerySet[StoredEvent]:
+    return events.exclude(type="samples.money_added")
+
+
+@pytest.mark.parametrize("act", ["skip", "retry"])
+def test_nothing_is_done_to_a_parked_event_that_there_is_not_for_the_operator(
+    operator: APIClient, settings: Any, act: str
+) -> None:
+    parked = one_parked()
+    body = {"reason": "r", "position": parked.position}
+    no_such = problem_of(operator.post(f"{ONE}{act}/", {**body, "position": 1}), 409, "operation_refused")
+    blind = client_of(user_with("eventsourcing_app.view_subscription", "eventsourcing_app.operate_subscription"))
+    told = [problem_of(blind.post(f"{ONE}{act}/", body), 409, "operation_refused")]
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "VISIBLE_EVENTS": none_of_them}
+    told.append(problem_of(operator.post(f"{ONE}{act}/", body), 409, "operation_refused"))
+    same = no_such["detail"].replace("#1 ", f"#{parked.position} ")
+    assert [each["detail"] for each in told] == [same, same]  # nor is it told that there is one
+    assert acts() == []
+    settings.EVENTSOURCING = {**settings.EVENTSOURCING, "VISIBLE_EVENTS": None}
+    assert operator.post(f"{ONE}{act}/", body).status_code == 200
+
+
+def test_who_may_not_see_what_is_parked_can_skip_what_a_subscription_has_stopped_at() -> None:
+    failing({2}, on_failure="halt", max_attempts=1)
+    opened = wallet(adds=2)
+    deliver()
+    blind = client_of(user_with("eventsourcing_app.view_subscription", "eventsourcing_app.operate_subscription"))
+    assert blind.post(f"{ONE}skip/", {"reason": "r", "position": position_of(opened, 2)}).status_code == 200
 
 
 @pytest.mark.parametrize(

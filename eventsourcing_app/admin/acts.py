@@ -60,19 +60,15 @@ class SkipForm(ActForm):
     """Which of the events to give up that segments have stopped at."""
 
     field_order = ("position", "reason")
-    position = forms.IntegerField(label=_("Event"), min_value=0, max_value=LARGEST_POSITION)
 
     def __init__(self, data: Any = None, *, overview: Overview, hidden: Collection[int] = ()) -> None:
         super().__init__(data, overview=overview, hidden=hidden)
         choices = [(position, f"#{position}") for position in overview.stopped_at if position not in hidden]
-        self.fields["position"].widget = forms.Select(choices=choices)
-
-    def clean_position(self) -> int:
-        """Refuse an event that there is not for the operator."""
-        position: int = self.cleaned_data["position"]
-        if position in self.hidden:
-            raise ValidationError(gettext("There is no such event that you may see."))
-        return position
+        field = forms.TypedChoiceField(label=_("Event"), choices=choices, coerce=int)
+        field.error_messages["invalid_choice"] = _(
+            "It has not stopped at this event, or there is none that you may see."
+        )
+        self.fields["position"] = field
 
 
 class ResetForm(ActForm):

@@ -192,6 +192,8 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
         if (chosen := PARKED_ACTS.get(act)) is None:
             raise Http404
         if request.method != "POST":
+            if not request.GET:  # as after a login that ended while the form was open
+                return self._back(request, gettext("Tick the events first."))
             return self._confirm(request, chosen, asked(request), ReasonForm())
         choice, form = confirmed(request), ReasonForm(request.POST)
         if not form.is_valid():

@@ -40,6 +40,7 @@ from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
 from eventsourcing_app.exceptions import OperationRefused
 from eventsourcing_app.subscriptions.acts import ACTS as VERBS
+from eventsourcing_app.subscriptions.acts import last_act
 from eventsourcing_app.subscriptions.definitions import stored
 from eventsourcing_app.subscriptions.overview import overviews
 from eventsourcing_app.subscriptions.possible import possible_acts
@@ -171,7 +172,7 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
             "act": act,
             "form": form,
             "is_possible": is_possible,
-            "hidden": [("seen", overview.row.status)],
+            "hidden": [("seen", _as_seen(overview.row))],
             "back_url": self._url_of(name),
         }
         crumbs = [Crumb(self._url_of(name), name)]
@@ -221,19 +222,35 @@ def _offered(overview: Overview, *, hidden: set[int]) -> tuple[str, ...]:
 
 
 def _act(act: Act, overview: Overview, form: ActForm, *, seen: str) -> str:
-    """Do it, unless the status is another than that on the page: then it may mean something else."""
+    """Do it, unless something was done since the page was made: it may mean something else, or be done already."""
     name = overview.row.name
     with transaction.atomic(using=conf.DATABASE):
         row = stored().select_for_update(no_key=True).filter(name=name).first()
-        if row is not None and seen and row.status != seen:
-            labels: Mapping[str, Any] = dict(Subscription.Status.choices)
-            raise OperationRefused(
-                gettext(
-                    "%(name)s is %(status)s now: it was %(seen)s when this page was made. Look again, and decide anew."
-                )
-                % {"name": name, "status": row.get_status_display(), "seen": labels.get(seen, ascii(seen)[:40])}
-            )
+        if row is not None and seen and (now := _as_seen(row)) != seen:
+            raise OperationRefused(_meanwhile(row, now, seen))
         return act.run(name, form.cleaned_data)
+
+
+def _as_seen(row: Subscription) -> str:
+    """What a form says that it was made of: the status, and what was done last."""
+    return f"{row.status} {last_act(row.name)}"
+
+
+def _meanwhile(row: Subscription, now: str, seen: str) -> str:
+    status = seen.partition(" ")[0]
+    if status == row.status:
+        told = gettext(
+            "Something was done to %(name)s since this page was made, perhaps by sending it: see event #%(position)s. "
+            "Look again, and decide anew."
+        )
+        return told % {"name": row.name, "position": now.partition(" ")[2]}
+    labels: Mapping[str, Any] = dict(Subscription.Status.choices)
+    told = gettext("%(name)s is %(status)s now: it was %(seen)s when this page was made. Look again, and decide anew.")
+    return told % {
+        "name": row.name,
+        "status": row.get_status_display(),
+        "seen": labels.get(status, ascii(status)[:40]),
+    }
 
 
 def _segments(overview: Overview, links: Links, *, hidden: set[int], shown: bool) -> list[dict[str, Any]]:

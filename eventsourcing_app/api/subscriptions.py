@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.http import Http404
 from rest_framework.decorators import action
 from rest_framework.response import Response
 
+from eventsourcing_app.access import operating
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_view_subscriptions, visible_subscriptions
@@ -112,12 +114,12 @@ class SubscriptionViewSet(ApiViewSet):
     @action(detail=True, methods=["post"], serializer_class=RetrySerializer)
     def retry(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Try parked events again at once, with all their attempts: the one at ``position``, or all that failed."""
-        return self._answer(operate.retry, told_as="retried")
+        return self._answer(partial(operating.retry, request.user), told_as="retried")
 
     @action(detail=True, methods=["post"], serializer_class=SkipSerializer)
     def skip(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Give up the event at ``position`` for this subscription."""
-        return self._answer(operate.skip)
+        return self._answer(partial(operating.skip, request.user))
 
     @action(detail=True, methods=["post"], serializer_class=ResetSerializer)
     def reset(self, request: Request, *args: Any, **kwargs: Any) -> Response:

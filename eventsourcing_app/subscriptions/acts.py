@@ -8,9 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
+from django.db.models import Max
 from django.utils.translation import gettext_lazy as _
 
+from eventsourcing_app.conf import conf
 from eventsourcing_app.events.declare import declaration_of, event
+from eventsourcing_app.log.records import StoredEvent
 from eventsourcing_app.subscriptions.publish import publish
 
 if TYPE_CHECKING:
@@ -137,3 +140,10 @@ def record_act(act: object) -> int:
     """Append an act, in the transaction that does it; return its position."""
     subscription: str = getattr(act, "subscription")  # noqa: B009 - every act above has one
     return publish(act, key=subscription)
+
+
+def last_act(name: str) -> int:
+    """Return the position of the last act on a subscription; 0 if there was none."""
+    acts = StoredEvent.objects.using(conf.DATABASE).filter(stream_type__in=sorted(ACTS), stream_key=name)
+    last: int | None = acts.aggregate(last=Max("position"))["last"]
+    return last or 0

@@ -85,7 +85,7 @@ def retry(name: str, position: int | None = None, *, reason: str) -> int:
                 segments_of(name).filter(pk=segment.pk).update(attempts=0, retry_at=None)
                 _go_on(row)
         if not positions:
-            raise OperationRefused(_nothing_to_try(name, position))
+            raise OperationRefused(nothing_to_try(name, position))
         acts.record_act(acts.ParkedEventsRetried(subscription=name, reason=reason, positions=tuple(positions)))
         return len(positions)
 
@@ -113,13 +113,7 @@ def skip(name: str, position: int, *, reason: str) -> None:
                 )
             )
             return
-        raise OperationRefused(
-            _(
-                "%(name)s has nothing at #%(position)d that could be skipped: no event that failed there is parked, or "
-                "has stopped it."
-            )
-            % {"name": name, "position": position}
-        )
+        raise OperationRefused(nothing_to_skip(name, position))
 
 
 def reset(name: str, to: Start, *, reason: str) -> None:
@@ -246,7 +240,16 @@ def _is(row: Subscription, so: str) -> str:
     return _("%(name)s is %(status)s: %(so)s.") % {"name": row.name, "status": row.get_status_display(), "so": so}
 
 
-def _nothing_to_try(name: str, position: int | None) -> str:
+def nothing_to_skip(name: str, position: int) -> str:
+    """Say that there is nothing at a position that a subscription could be spared."""
+    return _(
+        "%(name)s has nothing at #%(position)d that could be skipped: no event that failed there is parked, or has "
+        "stopped it."
+    ) % {"name": name, "position": position}
+
+
+def nothing_to_try(name: str, position: int | None) -> str:
+    """Say that there is nothing at a position, or at any, that a subscription could try again."""
     if position is None:
         return _(
             "%(name)s has nothing that could be tried again: no event that failed there is parked, or has stopped it."
