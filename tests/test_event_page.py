@@ -195,6 +195,13 @@ def test_a_project_may_say_it_otherwise(root: Client) -> None:
     assert "&lt;Holder&gt;" in shown(root, opened.history()[0], "otherwise").content.decode()
 
 
+def test_what_a_project_leaves_empty_is_not_shown(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SaidOtherwise, "payload_labels", {"samples.money_added.amount": "", "amount": "Sum"})
+    monkeypatch.setattr(SaidOtherwise, "payload_value", lambda *_asked: "")
+    event = open_wallet("Ada", 50).history()[1]
+    assert payload(root, event, "otherwise")["amount"] == ("", "")
+
+
 def test_an_old_event_is_shown_as_stored_and_as_code_reads_it_today(root: Client) -> None:
     book = list_book()
     old = append_raw("samples.book_renamed", {"title": "Emma: A Novel"}, key="raw")

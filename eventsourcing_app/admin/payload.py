@@ -57,17 +57,23 @@ class Payload:
     def fields(
         self, *, label: Callable[[str], str | None], value: Callable[[str, object], str | None]
     ) -> list[PayloadField]:
-        """Return the fields in the order of their declaration; ``label`` and ``value`` may say it otherwise."""
+        """Return the fields in the order of their declaration; ``label`` and ``value`` may say it otherwise.
+
+        Nothing is said where they return an empty text; ``None`` is the usual way.
+        """
         members = members_of(self._data)
         currency = _currency_of(members) or self._currency
-        return [
-            PayloadField(
-                name,
-                label(name) or label_of(self._model, name),
-                value(name, each) or self._told(name, each, currency),
+        found = []
+        for name, each in members.items():
+            own_label, own_value = label(name), value(name, each)
+            found.append(
+                PayloadField(
+                    name,
+                    label_of(self._model, name) if own_label is None else own_label,
+                    self._told(name, each, currency) if own_value is None else own_value,
+                )
             )
-            for name, each in members.items()
-        ]
+        return found
 
     def _told(self, name: str, value: object, currency: str) -> str:
         """A field of the event itself: what its model says of values of that name holds."""
