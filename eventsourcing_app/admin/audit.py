@@ -21,10 +21,10 @@ from eventsourcing_app.access.past import may_view_past
 from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin import chart, trail, travel
 from eventsourcing_app.admin.addresses import Addresses
-from eventsourcing_app.admin.audited import Audited, shown_fields, without_row
+from eventsourcing_app.admin.audited import Audited, fields_told_by, shown_fields, without_row
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.pages import Crumb, page
-from eventsourcing_app.admin.read_only import require_reading
+from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.admin.timeline import events_of, timeline
 from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -83,22 +83,25 @@ class AuditTrailMixin(_ModelAdmin[M]):
         """Return the names of the fields of an aggregate that its history may tell of, in their order.
 
         They are those that the page of the aggregate shows in this site, by ``get_fieldsets()`` and ``get_exclude()``
-        for this request; all of them if it has no page. ``obj`` is its state of now, or that in which it ended.
+        for this request; all of them if it has no page. ``obj`` is its state of now, or that in which it ended;
+        ``None`` if no code can tell. What the admin of the aggregate answers here holds on every page that tells what
+        changed: that of an event, and that of a command which was not run, as well.
         """
         shown_by = self._admin_of(model)
         if shown_by is None:
             return [column.name for column in model._meta.concrete_fields]
-        return [] if obj is None else shown_fields(shown_by, request, obj)
+        if shown_by is not self:
+            return fields_told_by(shown_by, request, model, obj)
+        return [] if obj is None else shown_fields(self, request, obj)
 
     def may_view_without_row(self, request: HttpRequest, model: type[EventSourcedModel], stream_key: str) -> bool:
         """Whether the user may see the history of an aggregate whose row has gone.
 
         Not where ``get_queryset()`` is overridden, which may show a user some rows only: nobody knows whether it would
-        have shown that one. Override this, too, to say so.
+        have shown that one. Override this, too, to say so. The pages of its events ask the same.
         """
-        own: str = type(self).get_queryset.__module__
-        ours = own.startswith(("django.contrib.admin.", "eventsourcing_app.admin."))
-        return ours and self.has_view_or_change_permission(request)
+        shows_every_row = type(self).get_queryset in (admin.ModelAdmin.get_queryset, ReadOnlyAdmin.get_queryset)
+        return shows_every_row and self.has_view_or_change_permission(request)
 
     # What Django's admin asks for
 

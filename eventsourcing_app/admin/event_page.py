@@ -66,8 +66,8 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
     def payload_value(self, event: StoredEvent, name: str, value: object) -> str | None:
         """Return how a value of what an event says is shown, escaped unless it is safe; ``None`` for the usual way.
 
-        An empty text shows nothing. ``value`` is that of today's class of the event: a ``Decimal``, a ``date``, …; as it is stored, if no code here
-        can read the event.
+        An empty text shows nothing. ``value`` is that of today's class of the event: a ``Decimal``, a ``date``, …; as
+        it is stored, if no code here can read the event.
         """
         return None
 
