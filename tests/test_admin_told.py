@@ -113,7 +113,7 @@ def test_what_the_admin_of_a_model_lets_a_history_tell_of_holds_on_every_page(
         "change": text_of(root.get(f"{address}change/")),
         "event": text_of(root.get(event_page(site, wallet.history()[2]))),
         "command": text_of(stale, 409),
-        "of another model": text_of(root.get(f"/{site}/samples/customer/{customer.pk}/past/?version=3")),
+        "of another model": text_of(root.get(f"/{site}/samples/customer/{customer.pk}/trail/")),
     }
     assert {name for name, page in pages.items() if "57.00" in page} == (set(pages) if tells else set())
     assert "37.00" in pages["change"]  # the state of now is no history
