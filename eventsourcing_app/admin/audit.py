@@ -24,7 +24,7 @@ from eventsourcing_app.admin.addresses import Addresses
 from eventsourcing_app.admin.audited import Audited, fields_told_by, shown_fields, without_row
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.pages import Crumb, page
-from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
+from eventsourcing_app.admin.read_only import require_reading, shows_every_row
 from eventsourcing_app.admin.timeline import events_of, timeline
 from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -101,8 +101,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
         Not where ``get_queryset()`` is overridden, which may show a user some rows only: nobody knows whether it would
         have shown that one. Override this, too, to say so. The pages of its events ask the same.
         """
-        shows_every_row = type(self).get_queryset in (admin.ModelAdmin.get_queryset, ReadOnlyAdmin.get_queryset)
-        return shows_every_row and self.has_view_or_change_permission(request)
+        return shows_every_row(self) and self.has_view_or_change_permission(request)
 
     # What Django's admin asks for
 
