@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +14,11 @@ from django.test import Client
 from django.urls import path
 
 from eventsourcing_app.admin import AuditTrailMixin, EventSourcedAdmin, ReadOnlyAdmin, StoredEventAdmin
+from eventsourcing_app.admin.values import value_of_field
 from eventsourcing_app.models import StoredEvent
+from eventsourcing_app.testing import stored_history
 from tests.admin_client import client_with, text_of
+from tests.samples.catalogue import Article, ArticleAdopted, ArticleRenamed, Status
 from tests.samples.ended import Lease
 from tests.samples.factories import open_wallet, remove_row
 from tests.samples.models import Customer, Wallet
@@ -57,6 +62,16 @@ class OwnAndGoneLeases(OwnLeases):
         return True
 
 
+class Articles(EventSourcedAdmin[Article]):
+    """Has a moment in its state, in the list and on the page."""
+
+    list_display = ("name", "seen", "made", "changed_at")
+    list_display_links = ("name", "seen")
+    list_filter = ("seen",)
+    sortable_by = ("seen",)
+    fields = ("name", ("made", "seen"), "version")
+
+
 class SubclassOfOurs(EventSourcedAdmin[Lease]):
     """Overrides something else."""
 
@@ -70,7 +85,7 @@ def site_of(name: str, *registered: tuple[Any, Any]) -> admin.AdminSite:
 
 
 SITES = (
-    site_of("open", (Wallet, EventSourcedAdmin), (Customer, Owner), (Lease, SubclassOfOurs)),
+    site_of("open", (Wallet, EventSourcedAdmin), (Customer, Owner), (Lease, SubclassOfOurs), (Article, Articles)),
     site_of("discreet", (Wallet, Discreet), (Customer, Owner), (Lease, OwnLeases)),
     site_of("lenient", (Wallet, Plain), (Lease, OwnAndGoneLeases)),
 )
@@ -158,3 +173,62 @@ def test_a_row_that_has_gone_and_that_no_code_can_fold_to_its_end_is_no_error_of
     monkeypatch.setattr(Wallet, "_added", broken)
     state = root.get(event_page("open", first)).context["state"]
     assert (state.fields, state.problem) == ([], None)  # which fields it would show depends on what it is
+
+
+# In which words
+
+
+def article(pk: int, seen: datetime | None) -> Article:
+    kept: dict[str, Any] = dict.fromkeys(
+        ("weight", "reviewed", "opens", "lasts", "ident", "extra", "address", "shelf_id", "parent")
+    )
+    adopted = ArticleAdopted(
+        **kept,
+        name="Pen",
+        scan="",
+        sheet="{}",
+        price=Decimal("1.500"),
+        status=Status.DRAFT,
+        stock=1,
+        listed=True,
+        labels=[],
+        made=date(2026, 1, 1),
+        seen=seen,
+    )
+    return stored_history(Article, adopted, ArticleRenamed(name="Pencil"), pk=pk)
+
+
+NEW_YEAR_IN_LONDON = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
+
+
+def test_a_moment_is_told_in_utc_on_every_page_whatever_the_time_zone_of_the_project(
+    root: Client, settings: Any
+) -> None:
+    settings.TIME_ZONE = "America/New_York"
+    pen = article(1, NEW_YEAR_IN_LONDON)
+    address = "/open/samples/article/"
+    for page in (
+        event_page("open", pen.history()[0]),
+        address,
+        *(f"{address}1/{name}" for name in ("change/", "history/", "past/?version=1")),
+    ):
+        text = text_of(root.get(page))
+        assert ">2026-01-01 02:00:00 UTC</time>" in text, page
+        assert "Dec. 31, 2025" not in text, page
+    half = NEW_YEAR_IN_LONDON.replace(microsecond=500_000)
+    assert "2026-01-01 02:00:00.500000 UTC" in value_of_field(Article, "seen", half)
+
+
+def test_a_column_of_moments_is_one_like_others(root: Client) -> None:
+    for pk, seen in ((1, NEW_YEAR_IN_LONDON.replace(hour=3)), (2, None), (3, NEW_YEAR_IN_LONDON)):
+        article(pk, seen)
+    page = text_of(root.get("/open/samples/article/?o=-1&seen__isnull=False"))
+    assert re.findall(r'<td class="field-seen"><a href="/open/samples/article/(\d)/', page) == ["1", "3"]
+    assert 'class="sortable column-seen sorted descending"' in " ".join(page.split())
+    assert '<td class="field-seen"><a href="/open/samples/article/2/change/">-</a>' in text_of(
+        root.get("/open/samples/article/")
+    )
+    page = text_of(root.get("/open/samples/article/2/change/"))
+    assert re.search(
+        r'field-seen.*?<label class="inline">Seen:</label>\s*<div class="readonly">-</div>', page, re.DOTALL
+    )

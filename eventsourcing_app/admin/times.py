@@ -34,6 +34,11 @@ def utc(moment: datetime, *, exact: bool = False) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', iso(moment), _text(moment, exact=exact))
 
 
+def in_full(moment: datetime) -> SafeString:
+    """A time in UTC that an event says or a state holds: with a fraction of a second only if it has one."""
+    return utc(moment, exact=bool(moment.microsecond))
+
+
 def relative(moment: datetime) -> SafeString:
     """How long ago it was, or how long it will be, by the clock of the log; the exact time on hover."""
     now = clock.now()
