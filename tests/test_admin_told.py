@@ -230,5 +230,5 @@ def test_a_column_of_moments_is_one_like_others(root: Client) -> None:
     )
     page = text_of(root.get("/open/samples/article/2/change/"))
     assert re.search(
-        r'field-seen.*?<label class="inline">Seen:</label>\s*<div class="readonly">-</div>', page, re.DOTALL
+        r'field-seen.*?<label class="inline">Seen:</label>\s*<div class="readonly">[-—]</div>', page, re.DOTALL
     )

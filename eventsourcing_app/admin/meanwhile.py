@@ -81,8 +81,8 @@ def meanwhile(
     trail = without_masked(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
     events = list(trail.order_by("-version")[: MOST_EVENTS + 1])
     history = aggregate.history().filter(version__lte=until)
-    whole = may_view_payload(user) and bool(events) and is_whole(user, history)
-    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if whole else {}
+    tells = may_view_payload(user) and bool(events) and is_whole(user, history)
+    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if tells else {}
     readable = may_view_payload(user)
     return Meanwhile(
         since=since,
@@ -90,7 +90,7 @@ def meanwhile(
         lines=[_line(links, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
         has_more=len(events) > MOST_EVENTS,
         history_url=links.aggregate_url(aggregate.stream_type, aggregate.stream_key, "history") if events else None,
-        changes=_between(aggregate, since, fields) if whole else None,
+        changes=_between(aggregate, since, fields) if tells else None,
         state=facts_of(aggregate, shown),
     )
 

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from eventsourcing_app.admin.durations import duration
 from eventsourcing_app.admin.links import linked
-from eventsourcing_app.admin.times import in_full
+from eventsourcing_app.admin.times import of_a_value
 from eventsourcing_app.admin.values import NOTHING, label_of
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def _flag(value: object) -> str:
 _SHOWN: dict[type, Callable[[Any], str]] = {
     bool: _flag,
     float: partial(number_format, use_l10n=True),
-    datetime: in_full,
+    datetime: of_a_value,
     date: date_format,
     time: lambda value: time_format(value, "H:i:s"),
     timedelta: duration,

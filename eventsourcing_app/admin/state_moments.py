@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.core.exceptions import FieldDoesNotExist
 from django.db import models
 
-from eventsourcing_app.admin.times import in_full
+from eventsourcing_app.admin.times import of_a_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -52,7 +52,7 @@ def _shown(model_admin: ModelAdmin[Any], field: models.DateTimeField[Any, Any]) 
     @admin.display(description=field.verbose_name, ordering=field.name)
     def shown(obj: models.Model) -> str:
         moment = getattr(obj, field.name)
-        return model_admin.get_empty_value_display() if moment is None else in_full(moment)
+        return model_admin.get_empty_value_display() if moment is None else of_a_value(moment)
 
     shown.__name__ = field.name  # by which Django names columns and styles
     return shown

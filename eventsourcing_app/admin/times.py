@@ -34,8 +34,8 @@ def utc(moment: datetime, *, exact: bool = False) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', iso(moment), _text(moment, exact=exact))
 
 
-def in_full(moment: datetime) -> SafeString:
-    """A time in UTC that an event says or a state holds: with a fraction of a second only if it has one."""
+def of_a_value(moment: datetime) -> SafeString:
+    """A time that is a value, in UTC: to the second if it is a whole one, else to the microsecond."""
     return utc(moment, exact=bool(moment.microsecond))
 
 

@@ -14,7 +14,7 @@ from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 
-from eventsourcing_app.admin.times import in_full
+from eventsourcing_app.admin.times import of_a_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -112,7 +112,7 @@ def value_of_field(model: type[Model] | None, name: str, value: Any) -> str:
     if isinstance(value, bool):  # no green or red: either may be right
         return _("Yes") if value else _("No")
     if isinstance(value, datetime):
-        return in_full(value)
+        return of_a_value(value)
     try:
         return str(display_for_field(value, _field(model, name), NOTHING))
     except (FieldDoesNotExist, ValueError, TypeError, AttributeError):
