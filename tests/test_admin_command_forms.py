@@ -9,6 +9,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 import pytest
+from django import forms
 from django.contrib import admin
 from django.core.exceptions import ImproperlyConfigured
 from django.http import QueryDict
@@ -16,7 +17,7 @@ from django.http import QueryDict
 from demo_bank.models import Account
 from eventsourcing_app import command
 from eventsourcing_app.admin import EventSourcedAdmin
-from eventsourcing_app.admin.command_forms import CommandForm, form_for
+from eventsourcing_app.admin.command_forms import CommandForm, form_for, misfit
 from eventsourcing_app.admin.docstrings import explained_arguments, paragraphs_of
 from eventsourcing_app.aggregates.declare import command_of
 from tests.samples.models import Contract, Wallet
@@ -299,3 +300,63 @@ def test_checks_name_commands_that_there_are_not_and_those_without_a_form() -> N
         "swim",
         "terms",
     ]
+
+
+class Misspelt(forms.Form):
+    amuont = forms.DecimalField()
+
+
+class Amount(forms.Form):
+    amount = forms.DecimalField()
+
+
+class CleansItself(Misspelt):
+    def clean(self) -> dict[str, Any]:
+        return {"amount": self.cleaned_data["amuont"]}
+
+
+class MakesItsFields(forms.Form):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["amount"] = forms.DecimalField()
+
+
+def test_checks_name_arguments_that_a_form_lacks_and_fields_that_are_none() -> None:
+    class Odd(EventSourcedAdmin[Wallet]):
+        command_forms = {"add": Misspelt, "take": Amount, "tidy": Amount, "label": CleansItself}
+
+    found = Odd(Wallet, admin.AdminSite()).check()
+    assert [message.id for message in found] == ["eventsourcing_app.E064"] * 2
+    for text in ("Misspelt", "Wallet.add", "'amount'", "'amuont'"):
+        assert text in found[0].msg
+    assert "Wallet.tidy" in found[1].msg
+    Odd.commands = ("take", "label")  # of what is not offered, no form is shown
+    assert Odd(Wallet, admin.AdminSite()).check() == []
+
+
+def test_no_check_finds_fault_with_a_form_whose_own_code_may_make_it_fit() -> None:
+    class Fitting(EventSourcedAdmin[Wallet]):
+        command_forms = {"add": MakesItsFields, "take": CleansItself}
+
+    class ReadsOtherwise(EventSourcedAdmin[Wallet]):
+        command_forms = {"add": Misspelt}
+
+        def arguments_for(self, request: Any, command: Any, cleaned: dict[str, Any]) -> dict[str, Any]:
+            return {"amount": cleaned["amuont"]} if command.name == "add" else cleaned
+
+    class Chooses(EventSourcedAdmin[Wallet]):
+        command_forms = {"add": Misspelt}
+
+        def get_command_form(self, request: Any, command: Any, obj: Any = None) -> type[forms.Form]:
+            return Amount if command.name == "add" else super().get_command_form(request, command, obj)
+
+    for page in (Fitting, ReadsOtherwise, Chooses):
+        assert page(Wallet, admin.AdminSite()).check() == []
+
+
+def test_a_command_with_any_arguments_takes_any_fields() -> None:
+    @command  # type: ignore[arg-type]  # mypy takes self for one of the names
+    def taking_any(self: Wallet, amount: Decimal, **more: Any) -> None: ...
+
+    assert misfit(Misspelt, command_of(taking_any)) == "it lacks the argument 'amount'"
+    assert misfit(Amount, command_of(taking_any)) is None

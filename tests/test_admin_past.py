@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
+from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.auth.models import User
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -28,7 +30,7 @@ from tests.samples.factories import add, counter_of, issue_passport, open_wallet
 from tests.samples.models import Contract, Counter, Customer, Passport, Wallet
 
 if TYPE_CHECKING:
-    from django.db.models import QuerySet
+    from django.db.models import Model, QuerySet
     from django.http import HttpRequest
 
 
@@ -338,6 +340,18 @@ def test_a_row_that_is_missing_by_mistake_has_a_past_all_the_same(root: Client, 
 # Any admin
 
 
+def kept_by_django(obj: Model, text: str) -> None:
+    """As the admin does when somebody sends a form."""
+    LogEntry.objects.create(
+        user=User.objects.get(),
+        content_type=ContentType.objects.get_for_model(obj),
+        object_id=obj.pk,
+        object_repr=str(obj),
+        action_flag=CHANGE,
+        change_message=text,
+    )
+
+
 def test_an_admin_of_another_model_shows_the_history_that_it_names(root: Client) -> None:
     customer, other = Customer.objects.create(name="Ada"), Customer.objects.create(name="Bob")
     contract = Contract()
@@ -346,26 +360,53 @@ def test_an_admin_of_another_model_shows_the_history_that_it_names(root: Client)
     base = "/admin/samples/customer/"
     page = text_of(root.get(f"{base}{customer.pk}/change/"))
     for part in (
-        f"{base}{customer.pk}/history/",
-        f"{base}{customer.pk}/past/",
+        f'href="{base}{customer.pk}/trail/"',
+        f'href="{base}{customer.pk}/past/"',
         "third.css",
         "aggregate.css",
         "core.js",
     ):
         assert part in page
-    assert "thirty days" in text_of(root.get(f"{base}{customer.pk}/history/"))
-    assert "Terms" in text_of(root.get(f"{base}{customer.pk}/past/"))
-    page = text_of(root.get(f"{base}{other.pk}/change/"))
-    assert "Time travel" not in page
-    assert "History" in page  # that of Django, which is left to what has no aggregate
-    assert "Change history" in text_of(root.get(f"{base}{other.pk}/history/"))
-    assert root.get(f"{base}{other.pk}/past/").status_code == 404
-    assert root.get(f"{base}987654/past/").status_code == 302
+    assert "thirty days" in text_of(root.get(f"{base}{customer.pk}/trail/"))
+    past = text_of(root.get(f"{base}{customer.pk}/past/"))
+    assert "Terms" in past
+    assert f'href="{base}{customer.pk}/trail/"' in past
+    assert "Time travel" not in text_of(root.get(f"{base}{other.pk}/change/"))
+    for page in ("past", "trail"):
+        assert root.get(f"{base}{other.pk}/{page}/").status_code == 404
+        assert root.get(f"{base}987654/{page}/").status_code == 302
     clerk = client_with("view_customer", "view_storedevent", PAYLOAD)
     assert clerk.get(f"{base}{customer.pk}/change/").status_code == 200
     assert "Audit trail" not in text_of(clerk.get(f"{base}{customer.pk}/change/"))
-    for page in ("past", "history"):  # may not view contracts
+    for page in ("past", "trail"):  # may not view contracts
         assert clerk.get(f"{base}{customer.pk}/{page}/").status_code == 403
+
+
+@pytest.mark.parametrize("name", ["Ada", "Bob"])
+def test_the_history_that_django_keeps_of_another_model_stays_where_it_was(root: Client, name: str) -> None:
+    customer = Customer.objects.create(name=name)
+    if name == "Ada":
+        Contract.objects.perform_new(Contract.sign, customer_id=customer.pk)
+    kept_by_django(customer, "Corrected the name.")
+    address = f"/admin/samples/customer/{customer.pk}/"
+    clerk = client_with("view_customer")
+    for client in (root, clerk):
+        assert f'href="{address}history/"' in text_of(client.get(f"{address}change/"))
+        page = text_of(client.get(f"{address}history/"))
+        assert "Corrected the name." in page
+        assert "It has no row any more" not in page
+
+
+def test_an_event_sourced_object_that_names_no_aggregate_has_the_history_that_django_keeps(
+    root: Client, wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DiscreetAdmin, "audited", lambda *_asked: None)
+    kept_by_django(wallet, "Exported.")
+    page = text_of(root.get(f"{WALLETS}{wallet.pk}/history/"))
+    assert "Exported." in page
+    assert "It has no row any more" not in page
+    assert root.post(f"{WALLETS}{wallet.pk}/history/").status_code == 403
+    assert root.get(f"{WALLETS}{wallet.pk}/trail/").status_code in (302, 404)
 
 
 def test_a_mixin_before_another_base_is_read_only_with_ours() -> None:

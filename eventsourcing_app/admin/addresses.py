@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from django.urls import reverse
 from django.utils.http import urlencode
 
+from eventsourcing_app.aggregates.model import EventSourcedModel
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -14,14 +16,15 @@ if TYPE_CHECKING:
 
 
 class Addresses:
-    """The pages of one object."""
+    """The pages of one object. That of an event-sourced model has its trail in the place of Django's history."""
 
     def __init__(self, model_admin: ModelAdmin[Any], object_id: str) -> None:
         options, self._site = model_admin.opts, model_admin.admin_site
         self._names, self._object_id = f"admin:{options.app_label}_{options.model_name}", object_id
+        self._trail = "history" if issubclass(model_admin.model, EventSourcedModel) else "trail"
 
     def of(self, name: str) -> str:
-        """A page by its name: ``change``, ``history``, ``past``, …"""
+        """A page by its name: ``change``, ``history``, ``trail``, ``past``."""
         site: AdminSite = self._site
         return reverse(f"{self._names}_{name}", args=[self._object_id], current_app=site.name)
 
@@ -38,6 +41,6 @@ class Addresses:
         """What templates know of it."""
         return {
             "change_url": self.of("change") if has_row else None,
-            "history_url": self.of("history"),
+            "trail_url": self.of(self._trail),
             "past_url": self.of("past"),
         }

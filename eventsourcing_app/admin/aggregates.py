@@ -13,6 +13,7 @@ from eventsourcing_app.admin.audit import AuditTrailMixin
 from eventsourcing_app.admin.audited import shown_fields
 from eventsourcing_app.admin.commands import CommandsMixin
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.admin.state_moments import tell_form_in_utc, tell_list_in_utc
 from eventsourcing_app.admin.times import relative, utc
 from eventsourcing_app.admin.values import NOTHING
 from eventsourcing_app.aggregates.model import EventSourcedModel
@@ -21,7 +22,8 @@ from eventsourcing_app.aggregates.recording import OF_THE_EVENT
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django.http import HttpRequest
+    from django.contrib.admin.views.main import ChangeList
+    from django.http import HttpRequest, HttpResponse
 
 A = TypeVar("A", bound=EventSourcedModel)
 
@@ -31,6 +33,7 @@ _OF_THE_BASE = ("version", "changed_when", "has_ended")
 class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
     """Base of the admin of event-sourced models: the state, read-only, its commands, its audit trail and its past.
 
+    Moments are in UTC on all of its pages, whatever the time zone of the project.
     Users need the model's view permission; for its history see ``AuditTrailMixin``, for commands ``CommandsMixin``.
     """
 
@@ -54,6 +57,15 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
     def get_readonly_fields(self, request: HttpRequest, obj: A | None = None) -> Any:
         own = (*_state_fields(self.model), *OF_THE_EVENT, *_OF_THE_BASE, "changed")
         return [*super().get_readonly_fields(request, obj), *own]
+
+    def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
+        changelist = super().get_changelist_instance(request)
+        tell_list_in_utc(self, changelist)
+        return changelist
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
+        tell_form_in_utc(self, context["adminform"])
+        return super().render_change_form(request, context, *args, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
         # Django answers questions about any field of a model: enough of them find out what the pages hide.

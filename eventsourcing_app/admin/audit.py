@@ -21,10 +21,10 @@ from eventsourcing_app.access.past import may_view_past
 from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin import chart, trail, travel
 from eventsourcing_app.admin.addresses import Addresses
-from eventsourcing_app.admin.audited import Audited, shown_fields, without_row
+from eventsourcing_app.admin.audited import Audited, fields_told_by, shown_fields, without_row
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.pages import Crumb, page
-from eventsourcing_app.admin.read_only import require_reading
+from eventsourcing_app.admin.read_only import require_reading, shows_every_row
 from eventsourcing_app.admin.timeline import events_of, timeline
 from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -55,7 +55,8 @@ class AuditTrailMixin(_ModelAdmin[M]):
     """Gives a ``ModelAdmin`` the audit trail of an aggregate, travel in time, and a chart of its numbers over time.
 
     Put it before any other base: ``class CardAdmin(AuditTrailMixin, ModelAdmin)``. Of an event-sourced model it tells
-    the history of the object itself; for any other model say in ``audited()`` whose history is meant.
+    the history of the object itself, at ``history/``; for any other model say in ``audited()`` whose history is meant:
+    it stands at ``trail/``, beside the history that Django keeps of the object.
 
     Users need the permission to view the object, and ``eventsourcing_app.view_storedevent``; to see what events say
     and changed, past states and charts ``eventsourcing_app.view_payload`` as well. Told is of fields only that the page
@@ -64,7 +65,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
     """
 
     change_form_template = "admin/eventsourcing_app/aggregate_change_form.html"
-    object_history_template = "admin/eventsourcing_app/audit_trail.html"
+    trail_template = "admin/eventsourcing_app/audit_trail.html"
     past_template = "admin/eventsourcing_app/past.html"
     events_per_page = 50
     """Events on one page of the audit trail."""
@@ -83,22 +84,24 @@ class AuditTrailMixin(_ModelAdmin[M]):
         """Return the names of the fields of an aggregate that its history may tell of, in their order.
 
         They are those that the page of the aggregate shows in this site, by ``get_fieldsets()`` and ``get_exclude()``
-        for this request; all of them if it has no page. ``obj`` is its state of now, or that in which it ended.
+        for this request; all of them if it has no page. ``obj`` is its state of now, or that in which it ended;
+        ``None`` if no code can tell. What the admin of the aggregate answers here holds on every page that tells what
+        changed: that of an event, and that of a command which was not run, as well.
         """
         shown_by = self._admin_of(model)
         if shown_by is None:
             return [column.name for column in model._meta.concrete_fields]
-        return [] if obj is None else shown_fields(shown_by, request, obj)
+        if shown_by is not self:
+            return fields_told_by(shown_by, request, model, obj)
+        return [] if obj is None else shown_fields(self, request, obj)
 
     def may_view_without_row(self, request: HttpRequest, model: type[EventSourcedModel], stream_key: str) -> bool:
         """Whether the user may see the history of an aggregate whose row has gone.
 
         Not where ``get_queryset()`` is overridden, which may show a user some rows only: nobody knows whether it would
-        have shown that one. Override this, too, to say so.
+        have shown that one. Override this, too, to say so. The pages of its events ask the same.
         """
-        own: str = type(self).get_queryset.__module__
-        ours = own.startswith(("django.contrib.admin.", "eventsourcing_app.admin."))
-        return ours and self.has_view_or_change_permission(request)
+        return shows_every_row(self) and self.has_view_or_change_permission(request)
 
     # What Django's admin asks for
 
@@ -107,13 +110,15 @@ class AuditTrailMixin(_ModelAdmin[M]):
         return super().media + _STYLES
 
     def get_urls(self) -> list[URLPattern]:
-        name = f"{self.opts.app_label}_{self.opts.model_name}_past"
-        view = self.admin_site.admin_view(self.past_view)
-        return [path("<path:object_id>/past/", view, name=name), *super().get_urls()]
+        named, wrap = f"{self.opts.app_label}_{self.opts.model_name}", self.admin_site.admin_view
+        own = [path("<path:object_id>/past/", wrap(self.past_view), name=f"{named}_past")]
+        if not self._is_of_aggregates:
+            own.append(path("<path:object_id>/trail/", wrap(self.trail_view), name=f"{named}_trail"))
+        return [*own, *super().get_urls()]
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         obj = kwargs.get("obj")
-        context.update(self._parent_template(), may_view_events=False)
+        context.update(self._parent_template(), may_view_events=False, trail_is_history=self._is_of_aggregates)
         aggregate = None if obj is None else self.audited(request, obj)
         if obj is not None and aggregate is not None:
             context.update(self._on_change_page(request, obj, Audited.of(aggregate)))
@@ -122,13 +127,23 @@ class AuditTrailMixin(_ModelAdmin[M]):
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
+        """The audit trail of an event-sourced object; of any other, the history that Django keeps."""
+        if self._is_of_aggregates:
+            return self.trail_view(request, object_id, extra_context)
+        return super().history_view(request, object_id, extra_context)
+
+    def trail_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
         """The audit trail: what happened to it, newest first; ``?before=`` and ``?after=`` a version turn the pages."""
         found = self._found(request, object_id)
         if found is None:
             return self._missing(request, object_id)
         obj, audited = found
-        if audited is None:  # what has no aggregate has the history that Django keeps
+        if audited is None and self._is_of_aggregates:  # whatever Django has kept of it
             return super().history_view(request, object_id, extra_context)
+        if audited is None:
+            raise Http404
         _require_known(request, trail.PARAMETERS)
         links, addresses = Links(self.admin_site, request), Addresses(self, object_id)
         context = {
@@ -147,9 +162,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
             **(extra_context or {}),
         }
         title = _("Audit trail: %s") % audited.label
-        return page(
-            request, self, self.object_history_template, context, title=title, crumbs=self._crumbs(obj, addresses)
-        )
+        return page(request, self, self.trail_template, context, title=title, crumbs=self._crumbs(obj, addresses))
 
     def past_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """A past state: at ``?version=``, or at ``?when=``, compared with that of now, or with ``?compare=`` a version.
@@ -220,6 +233,11 @@ class AuditTrailMixin(_ModelAdmin[M]):
         }
 
     # Whose history
+
+    @property
+    def _is_of_aggregates(self) -> bool:
+        """Whether the model is event-sourced: then Django keeps no history of its objects, and the trail is theirs."""
+        return issubclass(self.model, EventSourcedModel)
 
     def _found(self, request: HttpRequest, object_id: str) -> tuple[M | None, Audited | None] | None:
         """Return the object, and the aggregate whose history is told, to a user who may see both; ``None`` if neither.

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import ValidationError
+from django.db import Error
 
 from eventsourcing_app.access.past import UNREADABLE
 from eventsourcing_app.access.visibility import visible_events
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from eventsourcing_app.access.visibility import Viewer
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.records import StoredEventQuerySet
+
+logger = logging.getLogger(__name__)
 
 _COLUMNS = {"has_ended": "ended"}
 """What is shown of a column under a name of its own."""
@@ -61,6 +65,11 @@ class Audited:
             return state_at(self.model, self.stream_key)
         except (*UNREADABLE, self.model.DoesNotExist):
             return None
+        except Error:
+            raise  # the database's own
+        except Exception:  # whatever a project's @applies method does
+            logger.exception("%s %s cannot be folded.", self.model.stream_type, self.stream_key)
+            return None
 
 
 def without_row(model: type[EventSourcedModel], key: str, user: Viewer) -> Audited | None:
@@ -83,6 +92,20 @@ def shown_fields(model_admin: ModelAdmin[Any], request: HttpRequest, obj: models
     hidden = set(model_admin.get_exclude(request, obj) or ())
     names = flatten_fieldsets(model_admin.get_fieldsets(request, obj))
     return [name for name in names if isinstance(name, str) and name not in hidden]
+
+
+def fields_told_by(
+    model_admin: ModelAdmin[Any], request: HttpRequest, model: type[EventSourcedModel], obj: EventSourcedModel | None
+) -> Sequence[str]:
+    """Return the names of the fields of an aggregate that a history may tell of, as the admin of its model has it.
+
+    They are what its ``audited_fields()`` answers if it has that, see ``AuditTrailMixin``; else what its page shows.
+    """
+    asked = getattr(model_admin, "audited_fields", None)
+    if asked is not None:
+        names: Sequence[str] = asked(request, model, obj)
+        return names
+    return [] if obj is None else shown_fields(model_admin, request, obj)
 
 
 def told_fields(model: type[EventSourcedModel], names: Sequence[str]) -> list[str]:

@@ -53,6 +53,23 @@ def form_for(model: type[models.Model], command: Command) -> type[CommandForm]:
     return cast("type[CommandForm]", made)
 
 
+def misfit(form: type[forms.Form], command: Command) -> str | None:
+    """Say which arguments of a command a form lacks, and which of its fields are none; ``None`` if it fits.
+
+    Nothing is said of a form with an ``__init__()`` or a ``clean()`` of its own, which may change what it reads.
+    """
+    if any(getattr(form, name) is not getattr(forms.Form, name) for name in ("__init__", "clean")):
+        return None
+    parameters = list(command.signature.parameters.values())[1:]
+    named = {each.name: each for each in parameters if each.kind in (each.POSITIONAL_OR_KEYWORD, each.KEYWORD_ONLY)}
+    lacking = [name for name, each in named.items() if each.default is each.empty and name not in form.base_fields]
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters)
+    unknown = [] if takes_any else [name for name in form.base_fields if name not in named]
+    said = [f"it lacks the argument {name!r}" for name in lacking]
+    said += [f"its field {name!r} is none of the arguments" for name in unknown]
+    return ", and ".join(said) or None
+
+
 def _field(model: type[models.Model], argument: Argument, explained: str) -> forms.Field:
     source = field_named(model, argument.name)
     options = {"label": label_of(model, argument.name), "required": _is_required(argument, source)}

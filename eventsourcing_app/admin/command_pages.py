@@ -19,7 +19,7 @@ from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.visibility import narrowed_positions
-from eventsourcing_app.admin.audited import shown_fields
+from eventsourcing_app.admin.audited import fields_told_by, shown_fields
 from eventsourcing_app.admin.docstrings import paragraphs_of
 from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.meanwhile import facts_of, meanwhile
@@ -115,11 +115,11 @@ class CommandPage:
             "media": self._admin.media + form.media,
         }
         if obj is not None and moved:
-            fields, user = self._fields(obj), self._request.user
+            told, user = fields_told_by(self._admin, self._request, type(obj), obj), self._request.user
             since = min(state.version, obj.version)
             context |= {
                 "shown_version": state.version,
-                "meanwhile": meanwhile(obj, since, user, self._links, fields),
+                "meanwhile": meanwhile(obj, since, user, self._links, told=told, shown=self._fields(obj)),
             }
         return self._page(context, status=status)
 

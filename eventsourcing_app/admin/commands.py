@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 from eventsourcing_app.access.commands import permission_of
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.locking import locking
-from eventsourcing_app.admin.command_forms import CommandForm, form_for
+from eventsourcing_app.admin.command_forms import CommandForm, form_for, misfit
 from eventsourcing_app.admin.command_pages import CommandPage, FormState
 from eventsourcing_app.admin.command_runs import Call, Moved, NotDone, run
 from eventsourcing_app.admin.docstrings import paragraphs_of
@@ -175,9 +175,12 @@ class CommandsMixin(_ModelAdmin[A]):
         return None
 
     def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
-        """Say which commands are named that there are not, and of which no form can be made."""
+        """Say which commands are named that there are not, of which no form can be made, and which forms do not fit."""
         found = super().check(**kwargs)
         declared, page = commands_of(self.model), type(self)
+        own_arguments = any(
+            getattr(page, name) is not getattr(CommandsMixin, name) for name in ("arguments_for", "get_command_form")
+        )
         for attribute in ("commands", "command_forms", "command_permissions"):
             for name in sorted(set(getattr(self, attribute) or ()) - set(declared)):
                 message = f"{page.__qualname__}.{attribute}: {self.model.__name__} has no command {name!r}."
@@ -187,6 +190,11 @@ class CommandsMixin(_ModelAdmin[A]):
                 hint = "Name a form for it in `command_forms`, or leave it out of `commands`."
                 message = f"{page.__qualname__} offers {command.name!r} without a form: {problem}"
                 found.append(checks.Warning(message, hint=hint, obj=page, id="eventsourcing_app.W063"))
+            form = self.command_forms.get(command.name)
+            if form is not None and not own_arguments and (problem := misfit(form, command)) is not None:
+                hint = "Name its fields as the arguments, or override `arguments_for()`."
+                message = f"{form.__qualname__} is no form for {self.model.__name__}.{command.name}: {problem}."
+                found.append(checks.Error(message, hint=hint, obj=page, id="eventsourcing_app.E064"))
         return found
 
     # The page

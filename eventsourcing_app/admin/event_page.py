@@ -60,14 +60,14 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
 
     def payload_label(self, event: StoredEvent, name: str) -> str | None:
         """Return the label of a field of what an event says; ``None`` for that of the model, or its name in words."""
-        label = self.payload_labels.get(f"{event.type}.{name}") or self.payload_labels.get(name)
+        label = self.payload_labels.get(f"{event.type}.{name}", self.payload_labels.get(name))
         return None if label is None else str(label)
 
     def payload_value(self, event: StoredEvent, name: str, value: object) -> str | None:
         """Return how a value of what an event says is shown, escaped unless it is safe; ``None`` for the usual way.
 
-        ``value`` is that of today's class of the event: a ``Decimal``, a ``date``, …; as it is stored, if no code here
-        can read the event.
+        An empty text shows nothing. ``value`` is that of today's class of the event: a ``Decimal``, a ``date``, …; as
+        it is stored, if no code here can read the event.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""The state before an event and after it, in the fields that the model's own admin shows to this user; no others."""
+"""The state before an event and after it, in the fields of which its admin lets a history tell; no others."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.core.exceptions import ValidationError
 
 from eventsourcing_app.access.effect import effect_of
 from eventsourcing_app.access.past import may_view_past
-from eventsourcing_app.admin.audited import shown_fields
+from eventsourcing_app.admin.audited import Audited, fields_told_by
 from eventsourcing_app.admin.payload import CURRENCY
 from eventsourcing_app.admin.values import NOTHING, label_of, value_of_field
 from eventsourcing_app.aggregates.keys import pk_of
@@ -53,13 +53,14 @@ def state_of(
     """Return what an event made of the state, or ``None`` if the user may not see that."""
     if event.version is None or not may_view_past(request.user, model, event.stream_key, until=event.version):
         return None
-    shown = _shown_fields(site, request, model, event.stream_key)
-    if shown is None:
+    model_admin: Any = site._registry.get(model)
+    audited = None if model_admin is None else _audited(model_admin, request, model, event.stream_key)
+    if audited is None:
         return None
     effect = effect_of(model, event)
     if effect.step is None:
         return EventState((), created=False, currency="", problem=effect.problem) if effect.problem else None
-    return _told(model, effect.step, shown)
+    return _told(model, effect.step, fields_told_by(model_admin, request, model, audited.state()))
 
 
 def _told(model: type[EventSourcedModel], made: Step, shown: Collection[str]) -> EventState:
@@ -81,16 +82,13 @@ def _told(model: type[EventSourcedModel], made: Step, shown: Collection[str]) ->
     )
 
 
-def _shown_fields(
-    site: AdminSite, request: HttpRequest, model: type[EventSourcedModel], stream_key: str
-) -> Sequence[str] | None:
-    """Return the fields that the admin of a model shows of an aggregate; ``None`` if it shows nothing of it.
+def _audited(model_admin: Any, request: HttpRequest, model: type[EventSourcedModel], stream_key: str) -> Audited | None:
+    """Return the aggregate, if its admin shows it to this user.
 
-    An aggregate whose row has gone, which its history allows, is shown to who may see the model. One whose row the
-    admin keeps from the user is not.
+    One whose row has gone, which its history allows, is shown where its own history is: see ``AuditTrailMixin``. One
+    whose row the admin keeps from the user is not.
     """
-    model_admin: Any = site._registry.get(model)
-    if model_admin is None or not model_admin.has_view_or_change_permission(request):
+    if not model_admin.has_view_or_change_permission(request):
         return None
     try:
         pk = pk_of(model, stream_key)
@@ -99,6 +97,9 @@ def _shown_fields(
             return None
     except (ValidationError, ValueError, TypeError, ArithmeticError):
         return None
-    if row is not None and not model_admin.has_view_or_change_permission(request, row):
-        return None
-    return shown_fields(model_admin, request, row)
+    if row is not None:
+        may_view = model_admin.has_view_or_change_permission(request, row)
+    else:
+        without_row = getattr(model_admin, "may_view_without_row", None)
+        may_view = without_row is not None and without_row(request, model, stream_key)
+    return Audited(model=model, stream_key=stream_key, row=row) if may_view else None

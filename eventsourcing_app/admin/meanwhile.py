@@ -63,15 +63,26 @@ class Meanwhile:
     state: Sequence[Fact]
 
 
-def meanwhile(aggregate: EventSourcedModel, since: int, user: Viewer, links: Links, shown: Sequence[str]) -> Meanwhile:
-    """Tell what has happened since a version. ``shown`` are the fields that the user sees of the state."""
+def meanwhile(
+    aggregate: EventSourcedModel,
+    since: int,
+    user: Viewer,
+    links: Links,
+    *,
+    told: Sequence[str],
+    shown: Sequence[str],
+) -> Meanwhile:
+    """Tell what has happened since a version.
+
+    ``told`` are the fields of which a history may tell, ``shown`` those that the user sees of the state of now.
+    """
     model, until = type(aggregate), aggregate.version
-    fields = [name for name in shown if field_named(model, name) is not None]
+    fields = [name for name in told if field_named(model, name) is not None]
     trail = without_masked(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
     events = list(trail.order_by("-version")[: MOST_EVENTS + 1])
     history = aggregate.history().filter(version__lte=until)
-    told = may_view_payload(user) and bool(events) and is_whole(user, history)
-    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if told else {}
+    tells = may_view_payload(user) and bool(events) and is_whole(user, history)
+    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if tells else {}
     readable = may_view_payload(user)
     return Meanwhile(
         since=since,
@@ -79,8 +90,8 @@ def meanwhile(aggregate: EventSourcedModel, since: int, user: Viewer, links: Lin
         lines=[_line(links, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
         has_more=len(events) > MOST_EVENTS,
         history_url=links.aggregate_url(aggregate.stream_type, aggregate.stream_key, "history") if events else None,
-        changes=_between(aggregate, since, fields) if told else None,
-        state=facts_of(aggregate, fields),
+        changes=_between(aggregate, since, fields) if tells else None,
+        state=facts_of(aggregate, shown),
     )
 
 

@@ -21,7 +21,7 @@ from django.utils.translation import gettext as _
 
 from eventsourcing_app.admin.durations import duration
 from eventsourcing_app.admin.links import linked
-from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.times import of_a_value
 from eventsourcing_app.admin.values import NOTHING, label_of
 
 if TYPE_CHECKING:
@@ -57,17 +57,23 @@ class Payload:
     def fields(
         self, *, label: Callable[[str], str | None], value: Callable[[str, object], str | None]
     ) -> list[PayloadField]:
-        """Return the fields in the order of their declaration; ``label`` and ``value`` may say it otherwise."""
+        """Return the fields in the order of their declaration; ``label`` and ``value`` may say it otherwise.
+
+        Nothing is said where they return an empty text; ``None`` is the usual way.
+        """
         members = members_of(self._data)
         currency = _currency_of(members) or self._currency
-        return [
-            PayloadField(
-                name,
-                label(name) or label_of(self._model, name),
-                value(name, each) or self._told(name, each, currency),
+        found = []
+        for name, each in members.items():
+            own_label, own_value = label(name), value(name, each)
+            found.append(
+                PayloadField(
+                    name,
+                    label_of(self._model, name) if own_label is None else own_label,
+                    self._told(name, each, currency) if own_value is None else own_value,
+                )
             )
-            for name, each in members.items()
-        ]
+        return found
 
     def _told(self, name: str, value: object, currency: str) -> str:
         """A field of the event itself: what its model says of values of that name holds."""
@@ -162,7 +168,7 @@ def _flag(value: object) -> str:
 _SHOWN: dict[type, Callable[[Any], str]] = {
     bool: _flag,
     float: partial(number_format, use_l10n=True),
-    datetime: partial(utc, exact=True),
+    datetime: of_a_value,
     date: date_format,
     time: lambda value: time_format(value, "H:i:s"),
     timedelta: duration,

@@ -80,6 +80,11 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
         return super().history_view(request, object_id, extra_context)
 
 
+def shows_every_row(model_admin: admin.ModelAdmin[Any]) -> bool:
+    """Whether a page has every row of its model for everybody: nobody has said otherwise in ``get_queryset()``."""
+    return type(model_admin).get_queryset in (admin.ModelAdmin.get_queryset, ReadOnlyAdmin.get_queryset)
+
+
 def require_reading(request: HttpRequest) -> None:
     """Answer 403 to every method that could be meant to write."""
     if request.method not in _READING:

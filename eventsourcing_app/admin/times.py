@@ -34,6 +34,11 @@ def utc(moment: datetime, *, exact: bool = False) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', iso(moment), _text(moment, exact=exact))
 
 
+def of_a_value(moment: datetime) -> SafeString:
+    """A time that is a value, in UTC: to the second if it is a whole one, else to the microsecond."""
+    return utc(moment, exact=bool(moment.microsecond))
+
+
 def relative(moment: datetime) -> SafeString:
     """How long ago it was, or how long it will be, by the clock of the log; the exact time on hover."""
     now = clock.now()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib.admin.utils import display_for_field, display_for_value
@@ -12,6 +13,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+
+from eventsourcing_app.admin.times import of_a_value
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -100,11 +103,16 @@ def label_of(model: type[Model] | None, name: str) -> str:
 
 
 def value_of_field(model: type[Model] | None, name: str, value: Any) -> str:
-    """A value as the admin shows that of the field: choices by their labels, numbers and times of the locale."""
+    """A value as the admin shows that of the field: choices by their labels, numbers and days of the locale.
+
+    Moments are in UTC, as all those beside them are, whatever the time zone of the project.
+    """
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):  # no green or red: either may be right
         return _("Yes") if value else _("No")
+    if isinstance(value, datetime):
+        return of_a_value(value)
     try:
         return str(display_for_field(value, _field(model, name), NOTHING))
     except (FieldDoesNotExist, ValueError, TypeError, AttributeError):

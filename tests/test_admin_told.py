@@ -1,0 +1,234 @@
+"""Whatever page tells a history: of which fields, whose, and in which words, is decided in one place."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import path
+
+from eventsourcing_app.admin import AuditTrailMixin, EventSourcedAdmin, ReadOnlyAdmin, StoredEventAdmin
+from eventsourcing_app.admin.values import value_of_field
+from eventsourcing_app.models import StoredEvent
+from eventsourcing_app.testing import stored_history
+from tests.admin_client import client_with, text_of
+from tests.samples.catalogue import Article, ArticleAdopted, ArticleRenamed, Status
+from tests.samples.ended import Lease
+from tests.samples.factories import open_wallet, remove_row
+from tests.samples.models import Customer, Wallet
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+
+class Discreet(EventSourcedAdmin[Wallet]):
+    """Shows the balance, but tells nothing of what it was."""
+
+    def audited_fields(self, request: HttpRequest, model: Any, obj: Any) -> Sequence[str]:
+        return [name for name in super().audited_fields(request, model, obj) if name != "balance"]
+
+
+class Plain(ReadOnlyAdmin[Wallet]):
+    """Has no page that tells a history."""
+
+
+class Owner(AuditTrailMixin[Customer], admin.ModelAdmin):  # type: ignore[type-arg]  # cannot be subscripted at run time
+    """An ordinary model, with the history of a wallet."""
+
+    def audited(self, request: HttpRequest, obj: Customer) -> Wallet | None:
+        return Wallet.objects.filter(owner=obj.name).first()
+
+
+class OwnLeases(EventSourcedAdmin[Lease]):
+    """Shows some of the rows."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Lease]:
+        return super().get_queryset(request).exclude(code="theirs")
+
+
+class OwnAndGoneLeases(OwnLeases):
+    """Shows those without a row, besides."""
+
+    def may_view_without_row(self, request: HttpRequest, model: Any, stream_key: str) -> bool:
+        return True
+
+
+class Articles(EventSourcedAdmin[Article]):
+    """Has a moment in its state, in the list and on the page."""
+
+    list_display = ("name", "seen", "made", "changed_at")
+    list_display_links = ("name", "seen")
+    list_filter = ("seen",)
+    sortable_by = ("seen",)
+    fields = ("name", ("made", "seen"), "version")
+
+
+class SubclassOfOurs(EventSourcedAdmin[Lease]):
+    """Overrides something else."""
+
+
+def site_of(name: str, *registered: tuple[Any, Any]) -> admin.AdminSite:
+    site = admin.AdminSite(name)
+    site.register(StoredEvent, StoredEventAdmin)
+    for model, shown_by in registered:
+        site.register(model, shown_by)
+    return site
+
+
+SITES = (
+    site_of("open", (Wallet, EventSourcedAdmin), (Customer, Owner), (Lease, SubclassOfOurs), (Article, Articles)),
+    site_of("discreet", (Wallet, Discreet), (Customer, Owner), (Lease, OwnLeases)),
+    site_of("lenient", (Wallet, Plain), (Lease, OwnAndGoneLeases)),
+)
+urlpatterns = [path(f"{site.name}/", site.urls) for site in SITES]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
+
+SEES = ("view_wallet", "view_lease", "view_storedevent", "view_payload")
+
+
+@pytest.fixture
+def root() -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
+
+
+def event_page(site: str, event: StoredEvent) -> str:
+    return f"/{site}/eventsourcing_app/storedevent/{event.position}/change/"
+
+
+# Of which fields
+
+
+@pytest.mark.parametrize(("site", "tells"), [("open", True), ("discreet", False)])
+def test_what_the_admin_of_a_model_lets_a_history_tell_of_holds_on_every_page(
+    root: Client, site: str, tells: bool
+) -> None:
+    wallet, customer = open_wallet("Ada", 50, 7), Customer.objects.create(name="Ada")
+    address = f"/{site}/samples/wallet/{wallet.pk}/"
+    form = root.get(f"{address}command/take/", follow=True)
+    sent = {name: form.context[name] for name in ("key", "version")}
+    Wallet.objects.perform(wallet.pk, Wallet.take, amount=Decimal(20))
+    stale = root.post(
+        f"{address}command/take/", {"_es_key": sent["key"], "_es_version": sent["version"], "amount": "1"}
+    )
+    pages = {
+        "trail": text_of(root.get(f"{address}history/")),
+        "past": text_of(root.get(f"{address}past/?version=3")),
+        "change": text_of(root.get(f"{address}change/")),
+        "event": text_of(root.get(event_page(site, wallet.history()[2]))),
+        "command": text_of(stale, 409),
+        "of another model": text_of(root.get(f"/{site}/samples/customer/{customer.pk}/trail/")),
+    }
+    assert {name for name, page in pages.items() if "57.00" in page} == (set(pages) if tells else set())
+    assert "37.00" in pages["change"]  # the state of now is no history
+    assert "37.00" in pages["command"]
+
+
+# Whose
+
+
+@pytest.mark.parametrize(("site", "tells"), [("open", True), ("discreet", False), ("lenient", True)])
+def test_a_row_that_has_gone_has_a_state_on_the_page_of_its_event_where_it_has_a_past(site: str, tells: bool) -> None:
+    lease = Lease()
+    lease.begin(text="first words", pk="gone")
+    lease.go_on("more words")
+    lease.end()
+    lease.save()
+    viewer = client_with(*SEES)
+    response = viewer.get(event_page(site, lease.history()[1]))
+    assert response.status_code == 200
+    assert (response.context["state"] is not None) is tells
+    assert (viewer.get(f"/{site}/samples/lease/gone/past/").status_code == 200) is tells
+
+
+def test_an_admin_that_tells_no_history_cannot_say_whether_it_would_show_a_row_that_has_gone(root: Client) -> None:
+    wallet = open_wallet("Ada", 50)
+    event = wallet.history()[1]
+    assert root.get(event_page("lenient", event)).context["state"].fields
+    remove_row(wallet)
+    assert root.get(event_page("lenient", event)).context["state"] is None
+
+
+def test_a_row_that_has_gone_and_that_no_code_can_fold_to_its_end_is_no_error_of_the_page(
+    root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wallet = open_wallet("Ada", 50)
+    first = wallet.history()[0]
+    remove_row(wallet)
+
+    def broken(_self: Wallet, _event: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Wallet, "_added", broken)
+    state = root.get(event_page("open", first)).context["state"]
+    assert (state.fields, state.problem) == ([], None)  # which fields it would show depends on what it is
+
+
+# In which words
+
+
+def article(pk: int, seen: datetime | None) -> Article:
+    kept: dict[str, Any] = dict.fromkeys(
+        ("weight", "reviewed", "opens", "lasts", "ident", "extra", "address", "shelf_id", "parent")
+    )
+    adopted = ArticleAdopted(
+        **kept,
+        name="Pen",
+        scan="",
+        sheet="{}",
+        price=Decimal("1.500"),
+        status=Status.DRAFT,
+        stock=1,
+        listed=True,
+        labels=[],
+        made=date(2026, 1, 1),
+        seen=seen,
+    )
+    return stored_history(Article, adopted, ArticleRenamed(name="Pencil"), pk=pk)
+
+
+NEW_YEAR_IN_LONDON = datetime(2026, 1, 1, 2, 0, tzinfo=UTC)
+
+
+def test_a_moment_is_told_in_utc_on_every_page_whatever_the_time_zone_of_the_project(
+    root: Client, settings: Any
+) -> None:
+    settings.TIME_ZONE = "America/New_York"
+    pen = article(1, NEW_YEAR_IN_LONDON)
+    address = "/open/samples/article/"
+    for page in (
+        event_page("open", pen.history()[0]),
+        address,
+        *(f"{address}1/{name}" for name in ("change/", "history/", "past/?version=1")),
+    ):
+        text = text_of(root.get(page))
+        assert ">2026-01-01 02:00:00 UTC</time>" in text, page
+        assert "Dec. 31, 2025" not in text, page
+    half = NEW_YEAR_IN_LONDON.replace(microsecond=500_000)
+    assert "2026-01-01 02:00:00.500000 UTC" in value_of_field(Article, "seen", half)
+
+
+def test_a_column_of_moments_is_one_like_others(root: Client) -> None:
+    for pk, seen in ((1, NEW_YEAR_IN_LONDON.replace(hour=3)), (2, None), (3, NEW_YEAR_IN_LONDON)):
+        article(pk, seen)
+    page = text_of(root.get("/open/samples/article/?o=-1&seen__isnull=False"))
+    assert re.findall(r'<td class="field-seen"><a href="/open/samples/article/(\d)/', page) == ["1", "3"]
+    assert 'class="sortable column-seen sorted descending"' in " ".join(page.split())
+    assert '<td class="field-seen"><a href="/open/samples/article/2/change/">-</a>' in text_of(
+        root.get("/open/samples/article/")
+    )
+    page = text_of(root.get("/open/samples/article/2/change/"))
+    assert re.search(
+        r'field-seen.*?<label class="inline">Seen:</label>\s*<div class="readonly">[-—]</div>', page, re.DOTALL
+    )
