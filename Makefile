@@ -7,7 +7,7 @@ ARGS ?=
 
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 $(ARGS)
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist worksteal $(ARGS)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo screenshots test test-sqlite test-postgres docs bench fuzz lint format messages storm wheel-test matrix clean

@@ -89,6 +89,7 @@ def run(python: str, version: tuple[int, int], databases: list[str]) -> bool:
     for database in databases:
         print(f"== Python {version[0]}.{version[1]}, {database}", flush=True)
         suite = [own, "-m", "pytest", "-n", os.environ.get("WORKERS", "logical"), "--maxprocesses", "8"]
+        suite += ["--dist", "worksteal"]
         suite += [f"--ignore=tests/{name}" for name in LEFT_OUT]
         # The default suite runs without prepared statements, as Django does by default; these run with them.
         environment = {**os.environ, "TEST_DATABASE": database, "TEST_PREPARED": "1"}

@@ -76,6 +76,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.skip(reason=missing))
         elif item.get_closest_marker(other):
             item.add_marker(skip_other)
+    # Those that may take minutes begin, so that no worker is left alone with one of them at the end.
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 def uses_database(item: pytest.Item) -> bool:
