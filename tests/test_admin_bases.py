@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
@@ -11,9 +11,13 @@ from django.test import Client
 from django.urls import path
 
 from eventsourcing_app.admin import AuditTrailMixin, CommandsMixin, EventSourcedAdmin, ReadOnlyAdmin
+from eventsourcing_app.checks.admin import check_admin
 from tests.admin_client import text_of
 from tests.samples.factories import counter_of, issue_passport, open_wallet
-from tests.samples.models import Counter, Passport, Wallet
+from tests.samples.models import Counter, Customer, Passport, Wallet
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
 
 TEMPLATES = {
     # Where Django looks for the pages of a model, of an app, and of all.
@@ -122,3 +126,42 @@ def test_a_template_of_ones_own_may_stand_where_django_looks(root: Client) -> No
     page = text_of(root.get(f"/admin/samples/passport/{passport.pk}/change/"))
     assert "Own link" in page
     assert page.count("What happened last") == 1
+
+
+# Used wrongly
+
+
+class Late(ThirdPartyAdmin, AuditTrailMixin[Wallet]):
+    """The mixin cannot be heard: its base stands before it."""
+
+
+class LateCommands(AuditTrailMixin[Counter], ReadOnlyAdmin[Counter], CommandsMixin[Counter]):
+    pass
+
+
+def test_a_mixin_behind_an_admin_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = admin.AdminSite(name="late")
+    monkeypatch.setattr("django.contrib.admin.sites.all_sites", {site, commands, trail, late})
+    assert [message for message in check_admin() if message.id == "eventsourcing_app.E065"] == []
+    late.register(Wallet, Late)
+    late.register(Counter, LateCommands)
+    found = [message for message in check_admin() if message.id == "eventsourcing_app.E065"]
+    assert [message.obj for message in found] == [Late, LateCommands]
+    for message, mixin in zip(found, ("AuditTrailMixin", "CommandsMixin"), strict=True):
+        assert mixin in message.msg
+        assert "class " in str(message.hint)
+
+
+def test_a_trail_of_which_nobody_says_whose_it_is_is_warned_of() -> None:
+    class Silent(AuditTrailMixin[Customer], ThirdPartyAdmin):
+        pass
+
+    class Told(Silent):
+        def audited(self, request: HttpRequest, obj: Customer) -> Passport | None:
+            return obj.passport
+
+    (warning,) = Silent(Customer, site).check()
+    assert warning.id == "eventsourcing_app.W066"
+    assert "audited" in str(warning.hint)
+    assert Told(Customer, site).check() == []
+    assert EventSourcedAdmin(Wallet, site).check() == []

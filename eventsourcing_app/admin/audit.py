@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
 from django.contrib.admin.utils import quote, unquote
+from django.core import checks
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
 from django.http import Http404
@@ -93,6 +94,16 @@ class AuditTrailMixin(ExtendingMixin[M]):
         return ours and self.has_view_or_change_permission(request)
 
     # What Django's admin asks for
+
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """Say if nobody says whose history is meant."""
+        found = super().check(**kwargs)
+        shown = type(self)
+        if shown.audited is AuditTrailMixin.audited and not issubclass(self.model, EventSourcedModel):
+            message = f"{shown.__qualname__} has no audit trail: {self.model.__name__} is not event-sourced."
+            hint = "Return in audited() the aggregate whose history is meant, or leave AuditTrailMixin out."
+            found.append(checks.Warning(message, hint=hint, obj=shown, id="eventsourcing_app.W066"))
+        return found
 
     @property
     def media(self) -> forms.Media:

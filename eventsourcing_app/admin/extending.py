@@ -31,6 +31,9 @@ CHANGE_LIST: Final = "admin/eventsourcing_app/aggregate_change_list.html"
 class ExtendingMixin(_ModelAdmin[M]):
     """Tells the templates of form and list which templates to extend, as ``form_base`` and ``list_base``."""
 
+    stands_first = True
+    """Behind a ``ModelAdmin`` it would not be heard, which a check looks for (``E065``)."""
+
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"list_base": self._extended("change_list", CHANGE_LIST), **(extra_context or {})}
         return super().changelist_view(request, context)

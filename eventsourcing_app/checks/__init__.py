@@ -5,7 +5,7 @@
     E030–E039              declared events
     E040–E049, W040–W049   the queue, and W090–W099
     E050–E059              database routers
-    W060, E062, W063       event-sourced models in the admin
+    W060, E062, W063       event-sourced models in the admin, and E065, W066
     W061                   flows
     E080–E089, W080–W089   subscriptions and projections; those that read the database as E001
     E100–E129              event-sourced models
