@@ -246,7 +246,7 @@ class Office:
         bodies = {
             "account_command": {**key, "_es_version": str(self.bank.main.version), "amount": "1.00"},
             "account_command_creating": {**key, "owner": "Eve", "currency": "EUR", "overdraft_limit": "0"},
-            "subscription_act": {"reason": "To try it", "seen": "active"},
+            "subscription_act": {"reason": "To try it"},
             "parkedevent_act": {"reason": "To try it", "chosen": f"{parked.pk}-{parked.position}"},
         }
         return bodies.get(name) or forged(next((str(key) for model, key in self.keys.items() if model in name), "1"))

@@ -16,11 +16,12 @@ from playwright.sync_api import expect
 
 from demo_bank.models import Account
 from eventsourcing_app import context
+from eventsourcing_app.admin import StoredEventAdmin
 from eventsourcing_app.models import ParkedEvent, Segment, Subscription
 from tests.browsing import check_accessible, log_in, picture
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 TAIL = re.compile(r"/tail/\?")
 EVENTS = "/admin/eventsourcing_app/storedevent/"
@@ -173,6 +174,23 @@ def test_they_wait_for_focus_and_selection_a_hidden_page_asks_nothing_and_failur
     page.unroute(TAIL)
     assert answered(60_000) == "Live: new events appear on top."
     assert [fault for fault in faults if "503" not in fault] == []
+def test_what_the_tail_leaves_out_is_said_across_the_columns_that_there_are(
+    page: Page, account: Account, faults: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StoredEventAdmin, "list_display", ("position", "recorded", "wire_name"))
+    log_in(page, "auditor")
+
+    def leave_out(route: Route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"skipped": True})
+
+    page.route(TAIL, leave_out)
+    page.goto(f"{EVENTS}?live=1")
+    page.mouse.move(0, 0)
+    deposit(account, "after many")
+    expect(page.locator("tr.es-left-out td")).to_have_attribute("colspan", "3", timeout=10_000)
+    expect(page.locator("#result_list thead th")).to_have_count(3)
+    assert faults == []
 
 
 def test_without_scripts_the_list_is_filtered_by_a_form_and_loads_itself_again(

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django import forms
-from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
+from django.core import checks
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.db import models
 from django.http import Http404
@@ -22,6 +22,7 @@ from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin import chart, trail, travel
 from eventsourcing_app.admin.addresses import Addresses
 from eventsourcing_app.admin.audited import Audited, fields_told_by, shown_fields, without_row
+from eventsourcing_app.admin.extending import CHANGE_FORM, ExtendingMixin
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.pages import Crumb, page
 from eventsourcing_app.admin.read_only import require_reading, shows_every_row
@@ -35,14 +36,6 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
     from django.urls import URLPattern
 
-    _ModelAdmin = admin.ModelAdmin
-else:
-    # Generic for type checkers only; at run time it is whatever the mixin stands before.
-    class _ModelAdmin:
-        def __class_getitem__(cls, _model: object) -> type:
-            return cls
-
-
 M = TypeVar("M", bound=models.Model)
 
 _OF_THE_ADMIN = ("_changelist_filters", "_popup")
@@ -51,7 +44,7 @@ _STYLES = forms.Media(css={"all": ["eventsourcing_app/admin.css", "eventsourcing
 _SLIDER = forms.Media(js=[forms.Script("eventsourcing_app/travel.js", type="module")])  # type: ignore[list-item]
 
 
-class AuditTrailMixin(_ModelAdmin[M]):
+class AuditTrailMixin(ExtendingMixin[M]):
     """Gives a ``ModelAdmin`` the audit trail of an aggregate, travel in time, and a chart of its numbers over time.
 
     Put it before any other base: ``class CardAdmin(AuditTrailMixin, ModelAdmin)``. Of an event-sourced model it tells
@@ -64,7 +57,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
     ``admin/eventsourcing_app/aggregate_change_form.html``, ``…/audit_trail.html`` and ``…/past.html``.
     """
 
-    change_form_template = "admin/eventsourcing_app/aggregate_change_form.html"
+    change_form_template = CHANGE_FORM
     trail_template = "admin/eventsourcing_app/audit_trail.html"
     past_template = "admin/eventsourcing_app/past.html"
     events_per_page = 50
@@ -105,6 +98,16 @@ class AuditTrailMixin(_ModelAdmin[M]):
 
     # What Django's admin asks for
 
+    def check(self, **kwargs: Any) -> list[checks.CheckMessage]:
+        """Say if nobody says whose history is meant."""
+        found = super().check(**kwargs)
+        shown = type(self)
+        if shown.audited is AuditTrailMixin.audited and not issubclass(self.model, EventSourcedModel):
+            message = f"{shown.__qualname__} has no audit trail: {self.model.__name__} is not event-sourced."
+            hint = "Return in audited() the aggregate whose history is meant, or leave AuditTrailMixin out."
+            found.append(checks.Warning(message, hint=hint, obj=shown, id="eventsourcing_app.W066"))
+        return found
+
     @property
     def media(self) -> forms.Media:
         return super().media + _STYLES
@@ -118,7 +121,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         obj = kwargs.get("obj")
-        context.update(self._parent_template(), may_view_events=False, trail_is_history=self._is_of_aggregates)
+        context.update(may_view_events=False, trail_is_history=self._is_of_aggregates)
         aggregate = None if obj is None else self.audited(request, obj)
         if obj is not None and aggregate is not None:
             context.update(self._on_change_page(request, obj, Audited.of(aggregate)))
@@ -286,15 +289,6 @@ class AuditTrailMixin(_ModelAdmin[M]):
 
     def _crumbs(self, obj: M | None, addresses: Addresses) -> list[Crumb]:
         return [] if obj is None else [Crumb(addresses.of("change"), str(obj))]
-
-    def _parent_template(self) -> dict[str, Any]:
-        """The template that ours extends: that of the class which the mixin stands before, or Django's."""
-        classes = type(self).__mro__
-        behind = classes[classes.index(AuditTrailMixin) + 1 :]
-        templates = (vars(each).get("change_form_template") for each in behind)
-        ours = AuditTrailMixin.change_form_template  # CommandsMixin has it too
-        foreign = next((template for template in templates if template and template != ours), None)
-        return {"audited_base": foreign or "admin/change_form.html", "keeps_tools": bool(foreign)}
 
 
 def _require_known(request: HttpRequest, names: Collection[str]) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 from django import forms
-from django.contrib import admin
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import quote, unquote
 from django.core import checks
@@ -25,6 +24,7 @@ from eventsourcing_app.admin.command_forms import CommandForm, form_for, misfit
 from eventsourcing_app.admin.command_pages import CommandPage, FormState
 from eventsourcing_app.admin.command_runs import Call, Moved, NotDone, run
 from eventsourcing_app.admin.docstrings import paragraphs_of
+from eventsourcing_app.admin.extending import CHANGE_FORM, CHANGE_LIST, ExtendingMixin
 from eventsourcing_app.aggregates.dispatch import commands_of
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.conf import conf
@@ -34,16 +34,6 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from eventsourcing_app.aggregates.declare import Command
-
-    _ModelAdmin = admin.ModelAdmin
-else:
-
-    class _ModelAdmin:
-        """Generic for type checkers only; what the mixin stands before decides what is behind it."""
-
-        def __class_getitem__(cls, _model: object) -> type:
-            return cls
-
 
 A = TypeVar("A", bound=EventSourcedModel)
 Rule: TypeAlias = "Callable[[HttpRequest, EventSourcedModel | None], bool]"
@@ -58,7 +48,7 @@ class Button(NamedTuple):
     description: str
 
 
-class CommandsMixin(_ModelAdmin[A]):
+class CommandsMixin(ExtendingMixin[A]):
     """Offers the commands of an event-sourced model, for any ``ModelAdmin`` of one: ``EventSourcedAdmin`` has it.
 
     Commands on what exists are buttons on its page, creating ones on the list. Each needs the model's view permission
@@ -66,8 +56,8 @@ class CommandsMixin(_ModelAdmin[A]):
     say. The form has a field for each argument; it is run on the version that was shown, once for each form.
     """
 
-    change_form_template = "admin/eventsourcing_app/aggregate_change_form.html"
-    change_list_template = "admin/eventsourcing_app/aggregate_change_list.html"
+    change_form_template = CHANGE_FORM
+    change_list_template = CHANGE_LIST
     command_form_template = "admin/eventsourcing_app/command_form.html"
     commands: ClassVar[Sequence[str] | None] = None
     """Names of the commands to offer, in order; all of them by default."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from django.contrib import admin
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.http import JsonResponse
 from django.urls import path, reverse
@@ -15,10 +14,11 @@ from django.utils.translation import gettext_lazy as _
 from eventsourcing_app.access.download import download_of
 from eventsourcing_app.access.events import FILTERS, found
 from eventsourcing_app.access.export import CONTENT_TYPES, Export
-from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.masking import without_masked
 from eventsourcing_app.access.timeouts import ReadTimedOut, bounded_read
 from eventsourcing_app.access.visibility import may_export_events, may_view_events, visible_events
-from eventsourcing_app.admin.event_pages import BEGINNING, FORMAT, EventList, EventsToExport, is_live
+from eventsourcing_app.admin.columns import ColumnsAdmin, Reader, column
+from eventsourcing_app.admin.event_pages import BEGINNING, FORMAT, STAYS, EventList, EventsToExport, is_live
 from eventsourcing_app.admin.event_tail import EventTail, tail_start
 from eventsourcing_app.admin.filters import (
     ActorFilter,
@@ -28,10 +28,10 @@ from eventsourcing_app.admin.filters import (
     StreamTypeFilter,
     TypeFilter,
 )
-from eventsourcing_app.admin.links import Links, linked
+from eventsourcing_app.admin.links import linked
 from eventsourcing_app.admin.pages import page
 from eventsourcing_app.admin.period import PARAMETERS, PeriodFilter
-from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading, require_text
+from eventsourcing_app.admin.read_only import require_reading, require_text
 from eventsourcing_app.admin.summaries import summary_of
 from eventsourcing_app.admin.times import relative, utc
 from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked
@@ -43,15 +43,25 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse, HttpResponseBase
     from django.urls import URLPattern
 
+    from eventsourcing_app.admin.columns import ListDisplay
     from eventsourcing_app.log.records import StoredEventQuerySet
 
 E = TypeVar("E", bound=EventList)
 
 
-class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
+class EventListAdmin(ColumnsAdmin[StoredEvent]):
     """The list, its exports and its live tail; all of them have the same filters and the same search."""
 
-    list_display = ("position", "recorded_at", "stream_type", "type", "version", "actor", "correlation_id")
+    list_display: ListDisplay = (
+        "position",
+        "recorded",
+        "stream",
+        "wire_name",
+        "version",
+        "actor",
+        "data",
+        "correlation",
+    )
     list_filter = (
         PeriodFilter, TypeFilter, StreamTypeFilter, StreamKeyFilter, ActorFilter, CorrelationFilter, CausationFilter,
     )  # fmt: skip
@@ -65,6 +75,9 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
     tail_rows = 50
     """Events that one answer of the live tail brings at most: of more, the newest."""
     changelist_class: ClassVar[type[EventList]] = EventList
+    """The list of the page; ``get_changelist()`` may return another."""
+    export_class: ClassVar[type[EventsToExport]] = EventsToExport
+    tail_class: ClassVar[type[EventTail]] = EventTail
 
     class Media:
         css = {"all": ["eventsourcing_app/admin.css", "eventsourcing_app/log.css"]}
@@ -98,36 +111,42 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
     ) -> tuple[StoredEventQuerySet, bool]:
         return (found(queryset, search_term) if search_term.strip() else queryset), False
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        links, shown = Links(self.admin_site, request), may_view_payload(request.user)
-        live = self.changelist_class.goes_on(request)
+    # Columns
 
-        @admin.display(description=_("recorded at"))
-        def recorded(event: StoredEvent) -> str:
-            # How long ago it was becomes wrong on a page that stays open.
-            return utc(event.recorded_at) if live else relative(event.recorded_at)
+    @column(_("recorded at"))
+    def recorded(self, event: StoredEvent, reader: Reader) -> str:
+        """How long ago, exact on hover; on a page that stays open, where that becomes wrong, exact."""
+        return utc(event.recorded_at) if getattr(event, STAYS, False) else relative(event.recorded_at)
 
-        @admin.display(description=_("stream"))
-        def stream(event: StoredEvent) -> str:
-            return links.stream(event, in_brief=True)
+    @column(_("stream"))
+    def stream(self, event: StoredEvent, reader: Reader) -> str:
+        """Its stream, which leads to the aggregate."""
+        return reader.links.stream(event, in_brief=True)
 
-        @admin.display(description=_("type"))
-        def wire_name(event: StoredEvent) -> str:
-            return breakable(event.type)
+    @column(_("type"))
+    def wire_name(self, event: StoredEvent, reader: Reader) -> str:
+        """Its wire name, which a narrow column may break between its words."""
+        return breakable(event.type)
 
-        @admin.display(description=_("actor"))
-        def actor(event: StoredEvent) -> str:
-            return links.events(event.actor, actor=event.actor)
+    @column(_("actor"))
+    def actor(self, event: StoredEvent, reader: Reader) -> str:
+        """Who did it; leads to all that they did."""
+        return reader.links.events(event.actor, actor=event.actor)
 
-        @admin.display(description=_("data"))
-        def data(event: StoredEvent) -> str:
-            return (summary_of(getattr(event, BEGINNING)) or NOTHING) if shown else masked()
+    @column(_("data"))
+    def data(self, event: StoredEvent, reader: Reader) -> str:
+        """What it says, in one line."""
+        return (summary_of(getattr(event, BEGINNING)) or NOTHING) if reader.sees_payload else masked()
 
-        @admin.display(description=_("correlation"))
-        def correlation(event: StoredEvent) -> str:
-            return _correlation(links, event)
+    @column(_("correlation"))
+    def correlation(self, event: StoredEvent, reader: Reader) -> str:
+        """The beginning of its correlation id; leads to the tree of what happened because of one request."""
+        name = event.correlation_id
+        if not name:
+            return NOTHING
+        return linked(brief(name), reader.links.correlation_url(name) or reader.links.events_url(correlation_id=name))
 
-        return ("position", recorded, stream, wire_name, "version", actor, data, correlation)
+    # Pages
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """The list. With ``?live=1`` it goes on by itself."""
@@ -155,7 +174,7 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
             raise BadRequest(f"'{FORMAT}' must be one of {', '.join(CONTENT_TYPES)}.")
         try:
             with bounded_read():
-                events = self._list_of(request, EventsToExport).queryset
+                events = self._list_of(request, self.export_class).queryset
         except ReadTimedOut as error:
             return self._timed_out(request, error)
         return download_of(Export(events, form, user=request.user), request)
@@ -167,7 +186,7 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
             raise PermissionDenied
         require_text(request)
         try:
-            answer = JsonResponse(self._list_of(request, EventTail).answer())
+            answer = JsonResponse(self._list_of(request, self.tail_class).answer())
         except (LogUnsafe, ReadTimedOut) as error:
             answer = JsonResponse({"error": str(error)}, status=503)
         answer.headers["Cache-Control"] = "private, no-store"
@@ -175,10 +194,9 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
 
     def _list_of(self, request: HttpRequest, kind: type[E]) -> E:
         """Return a list of another kind, made as Django makes that of the page."""
-        other = copy(self)
-        other.changelist_class = kind  # type: ignore[misc]  # of this copy alone
-        made = other.get_changelist_instance(request)
-        assert isinstance(made, kind)
+        other: Any = copy(self)  # of which Django asks for the class
+        other.get_changelist = lambda *_args, **_kwargs: kind
+        made: E = other.get_changelist_instance(request)
         return made
 
     def _timed_out(self, request: HttpRequest, error: ReadTimedOut) -> HttpResponse:
@@ -189,10 +207,3 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
 
     def _url(self, name: str) -> str:
         return reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_{name}", current_app=self.admin_site.name)
-
-
-def _correlation(links: Links, event: StoredEvent) -> str:
-    name = event.correlation_id
-    if not name:
-        return NOTHING
-    return linked(brief(name), links.correlation_url(name) or links.events_url(correlation_id=name))

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LIVE, FORMAT = "live", "format"
 BEGINNING: Final = "beginning_of_data"
 """What an event of a list has in place of its data."""
+STAYS: Final = "stays_on_page"
+"""What it has set if its row stays on a page that goes on."""
 
 
 def is_live(request: HttpRequest) -> bool:
@@ -47,6 +49,8 @@ class EventList(KeysetChangeList):
         if may_view_payload(request.user):
             self.queryset = self.queryset.annotate(**{BEGINNING: Beginning("data", LENGTH)})
         self.read(request)
+        for event in self.result_list:
+            setattr(event, STAYS, self.is_live)
 
     def read(self, request: HttpRequest) -> None:
         """Fetch the rows."""

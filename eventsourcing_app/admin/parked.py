@@ -23,12 +23,13 @@ from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import PARKED_FILTERS, may_operate, may_view_parked
 from eventsourcing_app.access.visibility import naming_narrowed
 from eventsourcing_app.admin.acts import ReasonForm
+from eventsourcing_app.admin.columns import ColumnsAdmin, Reader, column
 from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.pages import page
 from eventsourcing_app.admin.parked_acts import PARKED_ACTS
 from eventsourcing_app.admin.parked_choice import MOST, Choice, asked, confirmed, ticked
 from eventsourcing_app.admin.parked_list import GROUPS, ParkedList, act_url
-from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
+from eventsourcing_app.admin.read_only import require_reading
 from eventsourcing_app.admin.times import relative, utc
 from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked, trace
 from eventsourcing_app.admin.word_filters import ErrorFilter, StateFilter, SubscriptionFilter
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
     from django.utils.safestring import SafeString
 
+    from eventsourcing_app.admin.columns import ListDisplay
     from eventsourcing_app.admin.parked_acts import ParkedAct
 
 _AROUND = 50
@@ -55,7 +57,7 @@ _STATES = {
 
 
 @admin.register(ParkedEvent)
-class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
+class ParkedEventAdmin(ColumnsAdmin[ParkedEvent]):
     """The events that subscriptions failed on, and those that wait behind them.
 
     To see them takes ``eventsourcing_app.view_parkedevent``, to retry or skip some
@@ -63,7 +65,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
     other actions than these two: no form of the admin writes.
     """
 
-    list_display = ("position", "wire_name", "state_in_short", "seen")
+    list_display: ListDisplay = ("event", "wire_name", "state_in_short", "error", "subscription", "stream", "seen")
     list_display_links = ("wire_name",)
     list_filter = (SubscriptionFilter, StateFilter)
     list_per_page = 100
@@ -97,29 +99,30 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
         )
         return [act, *super().get_urls()]
 
-    def get_list_display(self, request: HttpRequest) -> Any:
-        links, shown = Links(self.admin_site, request), may_view_payload(request.user)
+    # Columns
 
-        @admin.display(description=_("event"))
-        def event(parked: ParkedEvent) -> SafeString | str:
-            return linked(f"#{parked.position}", links.event_url(parked.position))
+    @column(_("event"))
+    def event(self, parked: ParkedEvent, reader: Reader) -> SafeString | str:
+        """Its position; leads to the page of the event."""
+        return linked(f"#{parked.position}", reader.links.event_url(parked.position))
 
-        @admin.display(description=_("subscription"))
-        def subscription(parked: ParkedEvent) -> SafeString | str:
-            name = parked.segment.subscription_id
-            return linked(breakable(name), links.subscription_url(name))
+    @column(_("subscription"))
+    def subscription(self, parked: ParkedEvent, reader: Reader) -> SafeString | str:
+        """What failed on it."""
+        name = parked.segment.subscription_id
+        return linked(breakable(name), reader.links.subscription_url(name))
 
-        @admin.display(description=_("stream"))
-        def stream(parked: ParkedEvent) -> SafeString | str:
-            return _stream(links, parked, in_brief=True)
+    @column(_("stream"))
+    def stream(self, parked: ParkedEvent, reader: Reader) -> SafeString | str:
+        """Its stream, which leads to the aggregate."""
+        return _stream(reader.links, parked, in_brief=True)
 
-        @admin.display(description=_("error"))
-        def error(parked: ParkedEvent) -> SafeString | str:
-            if not parked.reason:
-                return NOTHING
-            return format_html('<span class="es-reason">{}</span>', parked.reason) if shown else masked()
-
-        return (event, "wire_name", "state_in_short", error, subscription, stream, "seen")
+    @column(_("error"))
+    def error(self, parked: ParkedEvent, reader: Reader) -> SafeString | str:
+        """The line of the error, to those who may see what it may quote."""
+        if not parked.reason:
+            return NOTHING
+        return format_html('<span class="es-reason">{}</span>', parked.reason) if reader.sees_payload else masked()
 
     @admin.display(description=_("type"))
     def wire_name(self, parked: ParkedEvent) -> SafeString:

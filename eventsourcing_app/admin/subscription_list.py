@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
 from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.utils.html import format_html, format_html_join
@@ -13,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 from eventsourcing_app.access.last_failures import hidden_positions, last_failures, shows_reason
 from eventsourcing_app.access.pages import page_of
+from eventsourcing_app.admin.columns import ColumnsAdmin, Reader, column
 from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.links import linked
@@ -23,8 +23,6 @@ from eventsourcing_app.subscriptions.overview import overviews
 from eventsourcing_app.subscriptions.records import Subscription
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
@@ -80,38 +78,43 @@ def _with_overviews(request: HttpRequest, rows: Any) -> list[Any]:
     return [overview.row for overview in known]
 
 
-def columns(links: Links) -> list[Callable[[Any], SafeString | str]]:
+class SubscriptionColumns(ColumnsAdmin[Subscription]):
     """What the list says of a subscription."""
 
-    @admin.display(description=_("status"))
-    def status(subscription: Any) -> SafeString | str:
+    @column(_("status"))
+    def status(self, subscription: Any, reader: Reader) -> SafeString | str:
+        """Its status, and why."""
         return status_of(subscription, shows_reason=subscription.shows_reason)
 
-    @admin.display(description=_("kind"))
-    def kind(subscription: Any) -> str:
+    @column(_("kind"))
+    def kind(self, subscription: Any, reader: Reader) -> str:
+        """Projection or subscriber."""
         return str(subscription.get_kind_display())
 
-    @admin.display(description=_("lag"))
-    def lag(subscription: Any) -> SafeString | str:
+    @column(_("lag"))
+    def lag(self, subscription: Any, reader: Reader) -> SafeString | str:
+        """How far it is behind."""
         return lag_of(subscription.overview.lag)
 
-    @admin.display(description=_("rate"))
-    def rate(subscription: Any) -> SafeString | str:
+    @column(_("rate"))
+    def rate(self, subscription: Any, reader: Reader) -> SafeString | str:
+        """How many events it may handle in a time."""
         return rate_of(subscription)
 
-    @admin.display(description=_("segments"))
-    def segments(subscription: Any) -> str:
+    @column(_("segments"))
+    def segments(self, subscription: Any, reader: Reader) -> str:
+        """How many segments it has."""
         return str(len(subscription.overview.segments))
 
-    @admin.display(description=_("parked events"))
-    def parked(subscription: Any) -> SafeString | str:
-        return parked_of(links, subscription.overview.lag)
+    @column(_("parked events"))
+    def parked(self, subscription: Any, reader: Reader) -> SafeString | str:
+        """How many events it has parked; leads to them."""
+        return parked_of(reader.links, subscription.overview.lag)
 
-    @admin.display(description=_("last error"))
-    def last_error(subscription: Any) -> SafeString | str:
-        return failure_of(links, subscription.failure)
-
-    return [status, lag, parked, last_error, kind, rate, segments]
+    @column(_("last error"))
+    def last_error(self, subscription: Any, reader: Reader) -> SafeString | str:
+        """Of what it failed last."""
+        return failure_of(reader.links, subscription.failure)
 
 
 def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:

@@ -25,10 +25,10 @@ from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.operators import reasons_of
 from eventsourcing_app.admin.pages import Crumb, page
-from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
+from eventsourcing_app.admin.read_only import require_reading
 from eventsourcing_app.admin.subscription_list import (
+    SubscriptionColumns,
     SubscriptionList,
-    columns,
     failure_of,
     is_late,
     parked_of,
@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from django.urls import URLPattern
 
     from eventsourcing_app.admin.acts import Act, ActForm
+    from eventsourcing_app.admin.columns import ListDisplay
     from eventsourcing_app.subscriptions.overview import Overview
 
 _LONGEST_NAME = Subscription._meta.get_field("name").max_length or 0
@@ -62,14 +63,14 @@ _ACTS_SHOWN = 10
 
 
 @admin.register(Subscription)
-class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
+class SubscriptionAdmin(SubscriptionColumns):
     """The subscriptions that the database knows.
 
     To see them takes ``eventsourcing_app.view_subscription``, to act on one ``eventsourcing_app.operate_subscription``
     besides, and to see what errors quote ``eventsourcing_app.view_payload``.
     """
 
-    list_display = ("name_in_words",)
+    list_display: ListDisplay = ("name_in_words", "status", "lag", "parked", "last_error", "kind", "rate", "segments")
     list_filter = (StatusFilter, KindFilter)
     list_per_page = 50
     sortable_by = ("name_in_words",)
@@ -83,9 +84,6 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[SubscriptionList]:
         return SubscriptionList
-
-    def get_list_display(self, request: HttpRequest) -> Any:
-        return [*self.list_display, *columns(Links(self.admin_site, request))]
 
     @admin.display(description=_("name"), ordering="name")
     def name_in_words(self, subscription: Subscription) -> str:

@@ -5,8 +5,8 @@
     E030–E039              declared events
     E040–E049, W040–W049   the queue, and W090–W099
     E050–E059              database routers
-    W060, W063, E062, E064 event-sourced models in the admin
-    W061                   flows
+    W060–W069, E060–E069   event-sourced models in the admin
+    W061                   flows, by exception
     E080–E089, W080–W089   subscriptions and projections; those that read the database as E001
     E100–E129              event-sourced models
 

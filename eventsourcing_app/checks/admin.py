@@ -1,7 +1,11 @@
-"""Checks of the admin: a page with forms could not save an event-sourced model, and would fail when it is used."""
+"""Checks of the admin: what would fail when it is used, or do nothing at all, is said before.
+
+A page with forms could not save an event-sourced model; a mixin behind a ``ModelAdmin`` is never asked for anything.
+"""
 
 from __future__ import annotations
 
+from itertools import dropwhile
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -25,9 +29,23 @@ def check_admin(**_kwargs: Any) -> list[checks.CheckMessage]:
 
 
 def _problems(registered: Any) -> Iterator[checks.CheckMessage]:
+    yield from _behind_an_admin(type(registered))
     for shown in (registered, *registered.inlines):
         if issubclass(shown.model, EventSourcedModel) and _writes(shown):
             yield _with_forms(registered, shown)
+
+
+def _behind_an_admin(page: type) -> Iterator[checks.CheckMessage]:
+    model_admin = import_string("django.contrib.admin.ModelAdmin")
+    behind = dropwhile(lambda each: each is not model_admin, page.__mro__)
+    mixin = next((each for each in behind if getattr(each, "stands_first", False)), None)
+    if mixin is not None:
+        yield checks.Error(
+            f"{page.__qualname__} inherits {mixin.__qualname__} behind a ModelAdmin, where it does nothing.",
+            hint=f"Put it before every other base: class {page.__name__}({mixin.__name__}, …).",
+            obj=page,
+            id="eventsourcing_app.E065",
+        )
 
 
 def _writes(shown: Any) -> bool:

@@ -185,7 +185,7 @@ function follow(bar) {
         const row = document.createElement("tr");
         const cell = document.createElement("td");
         row.className = "es-left-out";
-        cell.colSpan = 8;
+        cell.colSpan = table.parentElement.tHead.rows[0].cells.length;
         cell.textContent = texts.skipped;
         row.append(cell);
         return row;
