@@ -237,9 +237,10 @@ def test_a_member_whose_value_is_empty_can_be_chosen(members: tuple[Any, ...]) -
     assert [field.clean(field.text_of(member)) for member in members] == list(members)
     lines = LinesField(item=field, nullable=False, required=True)
     assert lines.clean("\n".join(field.text_of(member) for member in members)) == list(members)
-    values = [value for value, _label in field.choices]
+    choices: Any = field.choices
+    values = [value for value, _label in choices]
     assert len(set(values)) == len(values) == 3
-    assert all(str(label).strip() for _value, label in field.choices)
+    assert all(str(label).strip() for _value, label in choices)
     with pytest.raises(ValidationError):
         field.clean("")
 
