@@ -18,9 +18,11 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection, transaction
 from django.db.models import Count
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from django.urls import path
+from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.urls import URLResolver, path
+from django.urls.resolvers import RegexPattern
 
+from eventsourcing_app import command as declared
 from eventsourcing_app import context
 from eventsourcing_app.admin import CommandsMixin, EventSourcedAdmin, ReadOnlyAdmin, StoredEventAdmin, command_runs
 from eventsourcing_app.exceptions import ConcurrencyError
@@ -205,6 +207,23 @@ def test_keys_with_odd_characters_have_their_forms(root: Client, key: str) -> No
     assert Book.objects.get(pk=key).title == "3 £"
     assert root.get(done.headers["Location"]).status_code == 200
     assert change.command_url(change._offered()["list_it"]) == "/admin/samples/book/command/list_it/"  # type: ignore[attr-defined]
+
+
+@isolate_apps("tests.samples")
+@pytest.mark.parametrize("name", ["change", "history", "delete", "past"])
+def test_a_creating_command_takes_no_page_from_an_object_with_the_key_command(name: str) -> None:
+    def create(self: Book, title: str) -> None: ...
+
+    create.__name__ = name
+    options = type("Meta", (), {"proxy": True, "app_label": "samples"})
+    body = {"__module__": __name__, "Meta": options, name: declared(creates=True)(create)}
+    shelved: Any = type("Shelved", (Book,), body)
+    urls = URLResolver(RegexPattern(""), EventSourcedAdmin(shelved, admin.AdminSite()).get_urls())
+    assert urls.resolve(f"command/{name}/").url_name == f"samples_shelved_{name}"
+    assert urls.resolve("command/list_it/").kwargs == {"name": "list_it"}
+    own = urls.reverse("samples_shelved_command", name)
+    assert (urls.resolve(own).url_name, urls.resolve(own).kwargs) == ("samples_shelved_command", {"name": name})
+    assert urls.reverse("samples_shelved_command", "list_it") == "command/list_it/"
 
 
 def test_one_that_no_form_can_be_made_of_is_no_button_and_its_page_explains_it(root: Client) -> None:

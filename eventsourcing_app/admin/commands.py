@@ -49,6 +49,9 @@ A = TypeVar("A", bound=EventSourcedModel)
 Rule: TypeAlias = "Callable[[HttpRequest, EventSourcedModel | None], bool]"
 """Whether a request may run a command on an aggregate; on none, if the command creates one."""
 
+_PAGES = frozenset({"change", "delete", "history", "past"})
+"""What the pages of an object are called in their addresses."""
+
 
 class Button(NamedTuple):
     """What leads to the form of a command."""
@@ -109,10 +112,13 @@ class CommandsMixin(_ModelAdmin[A]):
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_command"
         wrap = self.admin_site.admin_view
-        creating = [each.name for each in commands_of(self.model).values() if each.creates]
+        creating = {each.name for each in commands_of(self.model).values() if each.creates}
         urls: list[Any] = [path("<path:object_id>/command/<str:name>/", wrap(self.command_view), name=name)]
-        if creating:  # by name, or an object with the key "command" would have no other page
-            urls.append(re_path(rf"^command/(?P<name>{'|'.join(creating)})/$", wrap(self.command_view), name=name))
+        # By name, and marked if a page has that name, or an object with the key "command" would have no other page.
+        for mark, names in (("", creating - _PAGES), ("_", creating & _PAGES)):
+            if names:
+                pattern = rf"^command/{mark}(?P<name>{'|'.join(sorted(names))})/$"
+                urls.append(re_path(pattern, wrap(self.command_view), name=name))
         return [*urls, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
