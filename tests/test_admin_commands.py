@@ -446,6 +446,21 @@ def test_what_does_not_fit_the_arguments_is_not_run(wallet: Wallet, teller: Clie
     assert wallet.history().count() == 2
 
 
+def test_arguments_with_the_names_of_what_a_form_is_asked_change_nothing_of_its_page(
+    wallet: Wallet, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("errors", "is_multipart", "fields", "media", "non_field_errors")
+    named = type("Named", (forms.Form,), {name: forms.CharField() for name in names})
+    monkeypatch.setattr(WalletAdmin, "command_forms", {"add": named})
+    page = text_of(root.get(address(wallet, "add"), follow=True))
+    assert "<title>Add" in re.sub(r">\s+", ">", page)
+    assert "multipart/form-data" not in page
+    assert [name for name in names if f'name="{name}"' not in page] == []
+    refused = text_of(send(root, address(wallet, "add"), errors="x"))
+    assert "<title>Error: Add" in re.sub(r">\s+", ">", refused)
+    assert "Please correct the errors below." in refused
+
+
 def test_a_lost_race_says_so(wallet: Wallet, teller: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def lose(_call: Any) -> None:
         raise ConcurrencyError("samples.wallet", "1", expected=2)

@@ -107,6 +107,9 @@ class CommandPage:
             "adminform": adminform,
             "errors": [*_errors(form.non_field_errors())],
             "error_count": len(form.errors),
+            # Of the form, templates would read an argument of that name.
+            "is_multipart": form.is_multipart(),
+            "has_fields": bool(form.fields),
             "key_name": KEY,
             "key": state.key,
             "version_name": VERSION,
