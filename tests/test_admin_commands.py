@@ -128,6 +128,11 @@ def begun(client: Client, url: str) -> dict[str, str]:
     return dict(hidden)
 
 
+def begun_by(page: str) -> set[str]:
+    """The names of what a form sends besides its fields."""
+    return set(re.findall(r'<input type="hidden" name="(_es_\w+)"', page))
+
+
 def send(client: Client, url: str, *, follow: Any = False, **given: Any) -> Response:
     """Open the form at an address, and send it."""
     return client.post(url, {**begun(client, url), **given}, follow=follow)
@@ -542,6 +547,41 @@ def test_each_command_needs_its_permission(wallet: Wallet, root: Client) -> None
     assert Wallet.objects.count() == 1
 
 
+def test_a_command_that_get_commands_leaves_out_can_be_neither_seen_nor_run(
+    wallet: Wallet, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides about the object as it is, when it is locked: ``add`` is left out at 57."""
+    left_out = {None: {"open"}, Decimal(50): {"label"}, Decimal(57): {"add"}}
+
+    def get_commands(self: WalletAdmin, request: HttpRequest, obj: Any = None) -> Any:
+        names = left_out[None if obj is None else obj.balance]
+        return [each for each in EventSourcedAdmin.get_commands(self, request, obj) if each.name not in names]
+
+    add, label, opening = address(wallet, "add"), address(wallet, "label"), f"{WALLETS}command/open/"
+    sent = {**begun(root, add), "amount": "1"}
+    monkeypatch.setattr(WalletAdmin, "get_commands", get_commands)
+    for url in (label, opening):
+        forged = {"_es_version": "2", "_es_key": str(uuid4())}
+        assert root.get(url).status_code == 403
+        for given in ({"labels": "a", "owner": "Mallory"}, {}):  # whatever its form would have said
+            assert root.post(url, {**forged, **given}).status_code == 403
+    assert root.get(add).status_code == 302
+    Wallet.objects.perform(wallet.pk, Wallet.add, amount=Decimal(7))
+    assert root.post(add, sent).status_code == 403
+    assert root.post(add, {**sent, "_es_version": "3"}).status_code == 403
+    assert (Wallet.objects.count(), wallet.history().count()) == (1, 3)
+
+
+def test_get_commands_gives_no_command_to_whom_it_is_not_permitted(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WalletAdmin, "get_commands", lambda self, _request, _obj=None: [*self._offered().values()])
+    forged = {"_es_version": "2", "_es_key": str(uuid4()), "amount": "1"}
+    for name in ("add", "take"):
+        assert client_with(VIEW, name=name).post(address(wallet, name), forged).status_code == 403
+    assert wallet.history().count() == 2
+
+
 def test_strangers_are_asked_to_log_in_and_forged_requests_are_refused(wallet: Wallet) -> None:
     url = address(wallet, "add")
     forged = {"_es_version": "2", "_es_key": str(uuid4()), "amount": "1"}
@@ -603,6 +643,41 @@ def test_an_aggregate_that_has_ended_is_offered_no_command(root: Client) -> None
     assert root.post(url, {**sent, "_es_key": str(uuid4()), "_es_version": "2"}).status_code == 404
     assert "nothing was done again" in told(root.post(url, sent, follow=True))
     assert Desk.objects.history(desk.pk).count() == 2
+
+
+@pytest.mark.parametrize("given", [{"text": "<what> I typed"}, {"text": "<what> I typed " + "x" * 40}])
+def test_what_somebody_else_has_ended_meanwhile_is_a_conflict_that_says_so(given: dict[str, str]) -> None:
+    client = client_with("view_desk", "change_desk", VIEW_EVENTS, VIEW_PAYLOAD)
+    Desk.objects.perform_new(Desk.begin, text="open", pk="d1")
+    desk = Desk.objects.get()
+    url = address(desk, "go_on")
+    sent = {**begun(client, url), **given}
+    with context(actor="user:77"):
+        Desk.objects.perform(desk.pk, Desk.end, text="closed")
+    refused = client.post(url, sent)
+    page = refused.content.decode()
+    assert refused.status_code == 409
+    for text in ("shown for version 1; now it is at version 2", "It has ended", "samples.ended", "user:77"):
+        assert text in page
+    assert "&lt;what&gt; I typed" in page
+    assert "<del>open</del> → <ins>closed</ins>" in page
+    form = page.partition('id="command-form"')[2].partition("</form>")[0]
+    assert 'type="submit"' not in form
+    assert 'href="/admin/samples/desk/d1/change/"' in form
+    assert begun_by(page) == sent.keys() - given.keys()
+    assert client.post(url, sent).status_code == 409
+    assert Desk.objects.history(desk.pk).count() == 2
+
+
+def test_whoever_may_not_run_a_command_is_not_told_that_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    Desk.objects.perform_new(Desk.begin, pk="d1")
+    Desk.objects.perform("d1", Desk.end)
+    desk = Desk.objects.get()
+    client, sent = client_with("view_desk"), {"_es_version": "1", "_es_key": str(uuid4()), "text": "x"}
+    assert client.post(address(desk, "go_on"), sent).status_code == 403
+    allowed = client_with("view_desk", "change_desk", name="other")
+    monkeypatch.setattr(EventSourcedAdmin, "command_permissions", {"go_on": lambda _request, found: not found.ended})
+    assert allowed.post(address(desk, "go_on"), sent).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "trace"])
