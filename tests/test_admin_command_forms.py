@@ -11,12 +11,15 @@ from uuid import UUID
 import pytest
 from django import forms
 from django.contrib import admin
-from django.core.exceptions import ImproperlyConfigured
+from django.core.exceptions import ImproperlyConfigured, ValidationError
+from django.db import models
 from django.http import QueryDict
+from django.utils.translation import override
 
 from demo_bank.models import Account
 from eventsourcing_app import command
 from eventsourcing_app.admin import EventSourcedAdmin
+from eventsourcing_app.admin.command_fields import LinesField, MemberField, MomentField, TextField
 from eventsourcing_app.admin.command_forms import CommandForm, form_for, misfit
 from eventsourcing_app.admin.docstrings import explained_arguments, paragraphs_of
 from eventsourcing_app.aggregates.declare import command_of
@@ -196,9 +199,51 @@ def test_what_an_argument_cannot_be_is_an_error_of_its_field(name: str, text: st
     assert errors_of(form_of(everything), {**GIVEN, name: text}) == {name}
 
 
+@pytest.mark.parametrize(
+    ("zone", "text"),
+    [
+        ("America/New_York", "0001-01-01T00:00:00"),
+        ("Europe/Berlin", "9999-12-31T23:59:59"),
+        ("Asia/Tokyo", "9999-12-31T23:59:59"),
+        ("Asia/Tokyo", "9999-12-31T15:00:00Z"),
+    ],
+)
+def test_a_moment_that_has_no_local_time_is_an_error_of_its_field(zone: str, text: str, settings: Any) -> None:
+    settings.TIME_ZONE = zone
+    with pytest.raises(ValidationError) as refused:
+        MomentField().clean(text)
+    assert refused.value.code == "invalid"
+    settings.TIME_ZONE = "UTC"
+    assert MomentField().clean(text).isoformat() == text.removesuffix("Z") + "+00:00"
+
+
 def test_an_error_in_a_list_names_its_line() -> None:
     form = form_of(everything)({**GIVEN, "days": "2026-02-03\n\nsoon"})
     assert form.errors["days"] == ["Line 3: Enter a valid date."]
+
+
+def test_a_line_ends_where_a_form_ends_it() -> None:
+    field = LinesField(item=TextField(), nullable=False, required=False)
+    assert field.clean("a\u2028b\x85c\x0bd\x1ce\r\nf\rg\nh") == ["a\u2028b\x85c\x0bd\x1ce", "f", "g", "h"]
+
+
+class Size(models.TextChoices):
+    UNKNOWN = "", "unknown"
+    LARGE = "l", "large"
+
+
+@pytest.mark.parametrize("members", [tuple(Size), ("", "l"), ("", "''"), (" ", "")])
+def test_a_member_whose_value_is_empty_can_be_chosen(members: tuple[Any, ...]) -> None:
+    field = MemberField(members=members, begin_empty=True, nullable=False, required=True)
+    assert [field.clean(field.text_of(member)) for member in members] == list(members)
+    lines = LinesField(item=field, nullable=False, required=True)
+    assert lines.clean("\n".join(field.text_of(member) for member in members)) == list(members)
+    choices: Any = field.choices
+    values = [value for value, _label in choices]
+    assert len(set(values)) == len(values) == 3
+    assert all(str(label).strip() for _value, label in choices)
+    with pytest.raises(ValidationError):
+        field.clean("")
 
 
 def test_what_is_left_as_it_began_is_left_to_its_default() -> None:
@@ -266,6 +311,14 @@ def test_the_docstring_explains_command_and_arguments() -> None:
         "reason": "Why, in a word.",
     }
     assert form_of(told)()["amount"].help_text == "How much &lt;b&gt;it&lt;/b&gt; is, at most."
+
+
+def test_texts_of_a_form_are_in_the_language_of_who_asks() -> None:
+    texts = []
+    for language in ("de", "en", "de"):
+        with override(language):
+            texts.append(str(form_of(everything)()["words"].help_text))
+    assert texts == ["Ein Wert je Zeile.", "One a line.", "Ein Wert je Zeile."]
 
 
 def test_arguments_may_have_any_names() -> None:

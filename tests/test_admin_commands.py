@@ -18,9 +18,11 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection, transaction
 from django.db.models import Count
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
-from django.urls import path
+from django.test.utils import CaptureQueriesContext, isolate_apps
+from django.urls import URLResolver, path
+from django.urls.resolvers import RegexPattern
 
+from eventsourcing_app import command as declared
 from eventsourcing_app import context
 from eventsourcing_app.admin import CommandsMixin, EventSourcedAdmin, ReadOnlyAdmin, StoredEventAdmin, command_runs
 from eventsourcing_app.exceptions import ConcurrencyError
@@ -126,6 +128,11 @@ def begun(client: Client, url: str) -> dict[str, str]:
     return dict(hidden)
 
 
+def begun_by(page: str) -> set[str]:
+    """The names of what a form sends besides its fields."""
+    return set(re.findall(r'<input type="hidden" name="(_es_\w+)"', page))
+
+
 def send(client: Client, url: str, *, follow: Any = False, **given: Any) -> Response:
     """Open the form at an address, and send it."""
     return client.post(url, {**begun(client, url), **given}, follow=follow)
@@ -205,6 +212,23 @@ def test_keys_with_odd_characters_have_their_forms(root: Client, key: str) -> No
     assert Book.objects.get(pk=key).title == "3 £"
     assert root.get(done.headers["Location"]).status_code == 200
     assert change.command_url(change._offered()["list_it"]) == "/admin/samples/book/command/list_it/"  # type: ignore[attr-defined]
+
+
+@isolate_apps("tests.samples")
+@pytest.mark.parametrize("name", ["change", "history", "delete", "past"])
+def test_a_creating_command_takes_no_page_from_an_object_with_the_key_command(name: str) -> None:
+    def create(self: Book, title: str) -> None: ...
+
+    create.__name__ = name
+    options = type("Meta", (), {"proxy": True, "app_label": "samples"})
+    body = {"__module__": __name__, "Meta": options, name: declared(creates=True)(create)}
+    shelved: Any = type("Shelved", (Book,), body)
+    urls = URLResolver(RegexPattern(""), EventSourcedAdmin(shelved, admin.AdminSite()).get_urls())
+    assert urls.resolve(f"command/{name}/").url_name == f"samples_shelved_{name}"
+    assert urls.resolve("command/list_it/").kwargs == {"name": "list_it"}
+    own = urls.reverse("samples_shelved_command", name)
+    assert (urls.resolve(own).url_name, urls.resolve(own).kwargs) == ("samples_shelved_command", {"name": name})
+    assert urls.reverse("samples_shelved_command", "list_it") == "command/list_it/"
 
 
 def test_one_that_no_form_can_be_made_of_is_no_button_and_its_page_explains_it(root: Client) -> None:
@@ -427,6 +451,21 @@ def test_what_does_not_fit_the_arguments_is_not_run(wallet: Wallet, teller: Clie
     assert wallet.history().count() == 2
 
 
+def test_arguments_with_the_names_of_what_a_form_is_asked_change_nothing_of_its_page(
+    wallet: Wallet, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ("errors", "is_multipart", "fields", "media", "non_field_errors")
+    named = type("Named", (forms.Form,), {name: forms.CharField() for name in names})
+    monkeypatch.setattr(WalletAdmin, "command_forms", {"add": named})
+    page = text_of(root.get(address(wallet, "add"), follow=True))
+    assert "<title>Add" in re.sub(r">\s+", ">", page)
+    assert "multipart/form-data" not in page
+    assert [name for name in names if f'name="{name}"' not in page] == []
+    refused = text_of(send(root, address(wallet, "add"), errors="x"))
+    assert "<title>Error: Add" in re.sub(r">\s+", ">", refused)
+    assert "Please correct the errors below." in refused
+
+
 def test_a_lost_race_says_so(wallet: Wallet, teller: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def lose(_call: Any) -> None:
         raise ConcurrencyError("samples.wallet", "1", expected=2)
@@ -508,6 +547,41 @@ def test_each_command_needs_its_permission(wallet: Wallet, root: Client) -> None
     assert Wallet.objects.count() == 1
 
 
+def test_a_command_that_get_commands_leaves_out_can_be_neither_seen_nor_run(
+    wallet: Wallet, root: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It decides about the object as it is, when it is locked: ``add`` is left out at 57."""
+    left_out = {None: {"open"}, Decimal(50): {"label"}, Decimal(57): {"add"}}
+
+    def get_commands(self: WalletAdmin, request: HttpRequest, obj: Any = None) -> Any:
+        names = left_out[None if obj is None else obj.balance]
+        return [each for each in EventSourcedAdmin.get_commands(self, request, obj) if each.name not in names]
+
+    add, label, opening = address(wallet, "add"), address(wallet, "label"), f"{WALLETS}command/open/"
+    sent = {**begun(root, add), "amount": "1"}
+    monkeypatch.setattr(WalletAdmin, "get_commands", get_commands)
+    for url in (label, opening):
+        forged = {"_es_version": "2", "_es_key": str(uuid4())}
+        assert root.get(url).status_code == 403
+        for given in ({"labels": "a", "owner": "Mallory"}, {}):  # whatever its form would have said
+            assert root.post(url, {**forged, **given}).status_code == 403
+    assert root.get(add).status_code == 302
+    Wallet.objects.perform(wallet.pk, Wallet.add, amount=Decimal(7))
+    assert root.post(add, sent).status_code == 403
+    assert root.post(add, {**sent, "_es_version": "3"}).status_code == 403
+    assert (Wallet.objects.count(), wallet.history().count()) == (1, 3)
+
+
+def test_get_commands_gives_no_command_to_whom_it_is_not_permitted(
+    wallet: Wallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WalletAdmin, "get_commands", lambda self, _request, _obj=None: [*self._offered().values()])
+    forged = {"_es_version": "2", "_es_key": str(uuid4()), "amount": "1"}
+    for name in ("add", "take"):
+        assert client_with(VIEW, name=name).post(address(wallet, name), forged).status_code == 403
+    assert wallet.history().count() == 2
+
+
 def test_strangers_are_asked_to_log_in_and_forged_requests_are_refused(wallet: Wallet) -> None:
     url = address(wallet, "add")
     forged = {"_es_version": "2", "_es_key": str(uuid4()), "amount": "1"}
@@ -569,6 +643,41 @@ def test_an_aggregate_that_has_ended_is_offered_no_command(root: Client) -> None
     assert root.post(url, {**sent, "_es_key": str(uuid4()), "_es_version": "2"}).status_code == 404
     assert "nothing was done again" in told(root.post(url, sent, follow=True))
     assert Desk.objects.history(desk.pk).count() == 2
+
+
+@pytest.mark.parametrize("given", [{"text": "<what> I typed"}, {"text": "<what> I typed " + "x" * 40}])
+def test_what_somebody_else_has_ended_meanwhile_is_a_conflict_that_says_so(given: dict[str, str]) -> None:
+    client = client_with("view_desk", "change_desk", VIEW_EVENTS, VIEW_PAYLOAD)
+    Desk.objects.perform_new(Desk.begin, text="open", pk="d1")
+    desk = Desk.objects.get()
+    url = address(desk, "go_on")
+    sent = {**begun(client, url), **given}
+    with context(actor="user:77"):
+        Desk.objects.perform(desk.pk, Desk.end, text="closed")
+    refused = client.post(url, sent)
+    page = refused.content.decode()
+    assert refused.status_code == 409
+    for text in ("shown for version 1; now it is at version 2", "It has ended", "samples.ended", "user:77"):
+        assert text in page
+    assert "&lt;what&gt; I typed" in page
+    assert "<del>open</del> → <ins>closed</ins>" in page
+    form = page.partition('id="command-form"')[2].partition("</form>")[0]
+    assert 'type="submit"' not in form
+    assert 'href="/admin/samples/desk/d1/change/"' in form
+    assert begun_by(page) == sent.keys() - given.keys()
+    assert client.post(url, sent).status_code == 409
+    assert Desk.objects.history(desk.pk).count() == 2
+
+
+def test_whoever_may_not_run_a_command_is_not_told_that_it_has_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    Desk.objects.perform_new(Desk.begin, pk="d1")
+    Desk.objects.perform("d1", Desk.end)
+    desk = Desk.objects.get()
+    client, sent = client_with("view_desk"), {"_es_version": "1", "_es_key": str(uuid4()), "text": "x"}
+    assert client.post(address(desk, "go_on"), sent).status_code == 403
+    allowed = client_with("view_desk", "change_desk", name="other")
+    monkeypatch.setattr(EventSourcedAdmin, "command_permissions", {"go_on": lambda _request, found: not found.ended})
+    assert allowed.post(address(desk, "go_on"), sent).status_code == 403
 
 
 @pytest.mark.parametrize("method", ["put", "patch", "delete", "trace"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from django.contrib.admin.widgets import (
 )
 from django.core.exceptions import ImproperlyConfigured, ValidationError
 from django.db.models import BLANK_CHOICE_DASH
+from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 _DAY = "%Y-%m-%d"
 _MOMENT = "%Y-%m-%dT%H:%M:%S"
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+"""Those of forms. Others, such as U+2028, are characters of a text."""
 
 
 class TextField(forms.CharField):
@@ -64,7 +68,7 @@ class AmountField(forms.DecimalField):
 
 
 class MomentField(forms.Field):
-    """A moment in UTC, to the second."""
+    """A moment in UTC, to the second. One that no clock of the user's zone can show is refused."""
 
     widget = forms.DateTimeInput(format=_MOMENT, attrs={"type": "datetime-local", "step": "1"})
     default_error_messages = {"invalid": _("Enter a valid date/time.")}
@@ -73,7 +77,7 @@ class MomentField(forms.Field):
         if value in self.empty_values:
             return None
         moment = value if isinstance(value, datetime) else self._parsed(str(value).strip())
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else self._in_utc(moment)
+        return self._in_utc(moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment)
 
     def prepare_value(self, value: Any) -> Any:
         """Return it without its offset, as browsers have it."""
@@ -95,6 +99,7 @@ class MomentField(forms.Field):
 
     def _in_utc(self, moment: datetime) -> datetime:
         try:
+            timezone.localtime(moment)  # in years 1 and 9999 there may be none, and no page could show it
             return moment.astimezone(UTC)
         except OverflowError as error:
             raise ValidationError(self.error_messages["invalid"], code="invalid") from error
@@ -116,7 +121,7 @@ class LinesField(forms.Field):
     def to_python(self, value: Any) -> list[Any] | None:
         if isinstance(value, list):
             return value
-        lines = [(number, line) for number, line in enumerate(str(value or "").splitlines(), 1) if line.strip()]
+        lines = [(number, line) for number, line in enumerate(_LINE_ENDS.split(str(value or "")), 1) if line.strip()]
         if len(lines) > MAX_ITEMS:
             raise ValidationError(self.error_messages["too_many"], code="too_many", params={"limit": MAX_ITEMS})
         if not lines and self.nullable:
@@ -142,15 +147,15 @@ class LinesField(forms.Field):
 
 
 class MemberField(forms.TypedChoiceField):
-    """One of some members, each by the text of its plain value."""
+    """One of some members, each by the text of its plain value; or by its literal where such texts would not do."""
 
     def __init__(self, *, members: Sequence[Any], begin_empty: bool, nullable: bool, **kwargs: Any) -> None:
         plain = [plain_member(member) for member in members]
         texts = [str(value) for value in plain]
-        if len(set(texts)) < len(texts):  # 1 and "1"
+        if len(set(texts)) < len(texts) or not all(map(str.strip, texts)):  # 1 and "1"; "", which is no choice
             texts = [repr(value) for value in plain]
         self.members = dict(zip(texts, members, strict=True))
-        choices = [(text, _label_of(member)) for text, member in self.members.items()]
+        choices = [(text, _label_of(member).strip() or text) for text, member in self.members.items()]
         super().__init__(
             choices=[*(BLANK_CHOICE_DASH if begin_empty else ()), *choices],
             coerce=self._member_of,

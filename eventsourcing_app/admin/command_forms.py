@@ -11,7 +11,8 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.db.models import BLANK_CHOICE_DASH
 from django.utils.html import escape
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
 
 from eventsourcing_app.admin.command_fields import LinesField, MemberField, field_for
 from eventsourcing_app.admin.docstrings import explained_arguments
@@ -35,9 +36,17 @@ class CommandForm(forms.Form):
         return {name: value for name, value in self.cleaned_data.items() if name not in left}
 
 
-@cache
 def form_for(model: type[models.Model], command: Command) -> type[CommandForm]:
-    """Make the form of a command's arguments. Raises ``ImproperlyConfigured`` for a type that it cannot read."""
+    """Make the form of a command's arguments, in the language of now.
+
+    Raises ``ImproperlyConfigured`` for a type that it cannot read.
+    """
+    return _form_in(get_language(), model, command)
+
+
+@cache
+def _form_in(_language: str | None, model: type[models.Model], command: Command) -> type[CommandForm]:
+    # Its texts are put together of others, so that they cannot stay lazy: each language has a form.
     subject = f"{model.__name__}.{command.name}"
     arguments = arguments_of(subject, model, command.parameters)
     explained = explained_arguments(command.function)
@@ -113,10 +122,10 @@ def _notes(argument: Argument, field: forms.Field) -> list[str]:
     shape = argument.shape
     notes = []
     if isinstance(field, LinesField):
-        notes.append(str(_("One a line.")))
+        notes.append(_("One a line."))
         if isinstance(field.item, MemberField):
             notes.append(escape(", ".join(field.item.members)))
         shape = shape.item or shape
     if shape.kind is Kind.MOMENT:
-        notes.append(str(_("The time is in UTC.")))
+        notes.append(_("The time is in UTC."))
     return notes

@@ -97,20 +97,28 @@ class CommandPage:
         return self._page({"problem": problem})
 
     def shown(self, state: FormState, *, status: int = 200) -> HttpResponse:
-        """Show the form, and what has happened since, if the object is no longer at the version that was shown."""
+        """Show the form, and what has happened since, if the object is no longer at the version that was shown.
+
+        The form of an object that has ended only keeps what was entered, and the version that it was entered for.
+        """
         obj = self._obj
         form: Any = state.form  # the admin's templates show any form
         moved = obj is not None and obj.version != state.version
+        has_ended = obj is not None and obj.ended
         adminform = AdminForm(form, [(None, {"fields": list(form.fields)})], {}, model_admin=self._admin)
         context = {
             "form": form,
             "adminform": adminform,
             "errors": [*_errors(form.non_field_errors())],
             "error_count": len(form.errors),
+            # Of the form, templates would read an argument of that name.
+            "is_multipart": form.is_multipart(),
+            "has_fields": bool(form.fields),
+            "has_ended": has_ended,
             "key_name": KEY,
             "key": state.key,
             "version_name": VERSION,
-            "version": None if obj is None else obj.version,
+            "version": state.version if obj is None or has_ended else obj.version,
             "facts": [] if obj is None or moved else facts_of(obj, self._fields(obj)),
             "media": self._admin.media + form.media,
         }

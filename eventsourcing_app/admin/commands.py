@@ -39,6 +39,9 @@ A = TypeVar("A", bound=EventSourcedModel)
 Rule: TypeAlias = "Callable[[HttpRequest, EventSourcedModel | None], bool]"
 """Whether a request may run a command on an aggregate; on none, if the command creates one."""
 
+_PAGES = frozenset({"change", "delete", "history", "past"})
+"""What the pages of an object are called in their addresses."""
+
 
 class Button(NamedTuple):
     """What leads to the form of a command."""
@@ -74,7 +77,7 @@ class CommandsMixin(ExtendingMixin[A]):
     # Hooks
 
     def get_commands(self, request: HttpRequest, obj: A | None = None) -> list[Command]:
-        """Return the commands to offer to a user on an object; without one, those that create."""
+        """Return the commands to offer to a user on an object; without one, those that create. No other can be run."""
         return [command for command in self._allowed(request, obj) if self._problem(command) is None]
 
     def get_command_form(self, request: HttpRequest, command: Command, obj: A | None = None) -> type[forms.Form]:
@@ -99,10 +102,13 @@ class CommandsMixin(ExtendingMixin[A]):
     def get_urls(self) -> list[Any]:
         name = f"{self.opts.app_label}_{self.opts.model_name}_command"
         wrap = self.admin_site.admin_view
-        creating = [each.name for each in commands_of(self.model).values() if each.creates]
+        creating = {each.name for each in commands_of(self.model).values() if each.creates}
         urls: list[Any] = [path("<path:object_id>/command/<str:name>/", wrap(self.command_view), name=name)]
-        if creating:  # by name, or an object with the key "command" would have no other page
-            urls.append(re_path(rf"^command/(?P<name>{'|'.join(creating)})/$", wrap(self.command_view), name=name))
+        # By name, and marked if a page has that name, or an object with the key "command" would have no other page.
+        for mark, names in (("", creating - _PAGES), ("_", creating & _PAGES)):
+            if names:
+                pattern = rf"^command/{mark}(?P<name>{'|'.join(sorted(names))})/$"
+                urls.append(re_path(pattern, wrap(self.command_view), name=name))
         return [*urls, *super().get_urls()]
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -219,8 +225,9 @@ class CommandsMixin(ExtendingMixin[A]):
         key, version = page.sent_key(), 0 if command.creates else page.sent_version()
         form = self.get_command_form(request, command, obj)(request.POST, request.FILES)
         if not form.is_valid():
-            self._require(request, command, text, obj)
-            return page.shown(FormState(form, key, version), status=422)
+            self._require(request, command, text, obj, shown=version)
+            has_ended = obj is not None and obj.ended  # then there is nothing to correct
+            return page.shown(FormState(form, key, version), status=409 if has_ended else 422)
         cleaned = form.arguments() if isinstance(form, CommandForm) else form.cleaned_data
         call = Call(
             model=self.model,
@@ -246,15 +253,26 @@ class CommandsMixin(ExtendingMixin[A]):
     ) -> HttpResponse:
         """Show the form again, with what was entered, about the object as it is by now."""
         obj = None if text is None else self._visible(request, text)
-        self._require(request, command, text, obj)
+        self._require(request, command, text, obj, shown=state.version)
         return CommandPage(self, request, command, obj).shown(state, status=status)
 
-    def _require(self, request: HttpRequest, command: Command, text: str | None, obj: A | None) -> None:
-        """Raise unless the command can be run by this user, on an object as it is."""
-        if text is not None and (obj is None or obj.ended):
+    def _require(
+        self, request: HttpRequest, command: Command, text: str | None, obj: A | None, *, shown: int | None = None
+    ) -> None:
+        """Raise unless the command can be run by this user, on an object as it is.
+
+        What has ended since version ``shown`` has a page that says so, for those who might have run the command.
+        """
+        has_ended = obj is not None and obj.ended
+        if text is not None and (obj is None or (has_ended and shown in (None, obj.version))):
             raise Http404
-        if not self._may(request, command, obj):
+        if not self._may(request, command, obj) or not (has_ended or self._is_offered(request, command, obj)):
             raise PermissionDenied
+
+    def _is_offered(self, request: HttpRequest, command: Command, obj: A | None) -> bool:
+        if self._problem(command) is not None:  # offered to nobody, and its page says why
+            return True
+        return any(each.name == command.name for each in self.get_commands(request, obj))
 
     # The object
 
@@ -285,7 +303,7 @@ class CommandsMixin(ExtendingMixin[A]):
             found = None
         if found is not None and not self.has_view_or_change_permission(request, found):
             found = None
-        self._require(request, command, str(pk), found)
+        self._require(request, command, str(pk), found, shown=version)
         if found is None:
             raise Http404
         if found.version != version:
