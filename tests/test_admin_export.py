@@ -18,7 +18,7 @@ from eventsourcing_app.access.timeouts import ReadTimedOut
 from eventsourcing_app.admin.event_pages import EventsToExport
 from eventsourcing_app.log.settled import settled_position
 from tests.admin_client import EVENTS, EXPORTS, READS, SEES, client_with, text_of
-from tests.samples.factories import open_wallet
+from tests.samples.factories import open_wallet, run_sql
 
 pytestmark = pytest.mark.django_db
 
@@ -51,6 +51,14 @@ def test_a_file_has_all_that_is_filtered_and_nothing_else(auditor: Client) -> No
     assert len(lines(auditor, "q=user:7")) == 2
     assert len(lines(auditor, "period=hour&actor=user:7")) == 2
     assert lines(auditor, "until=2001-01-01") == []
+
+
+@pytest.mark.needs_postgres
+def test_of_a_log_that_is_not_safe_nothing_is_exported_and_the_page_says_why(auditor: Client) -> None:
+    run_sql("SELECT setval(pg_get_serial_sequence('eventsourcing_app_storedevent', 'position'), 1)")
+    page = text_of(auditor.get(f"{FILE}?format=csv"), 503)
+    assert "nothing was exported" in page
+    assert "sequence" in page
 
 
 def test_a_table_has_no_formula(auditor: Client) -> None:

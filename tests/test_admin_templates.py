@@ -143,6 +143,7 @@ def test_pages_get_what_the_reference_says(root: Client, own_subscriptions: None
         "app_index.html",
         "change_list_object_tools.html",
         "page.html",
+        "storedevent/not_exported.html",
         "storedevent/timed_out.html",
     }
 

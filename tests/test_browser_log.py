@@ -174,6 +174,8 @@ def test_they_wait_for_focus_and_selection_a_hidden_page_asks_nothing_and_failur
     page.unroute(TAIL)
     assert answered(60_000) == "Live: new events appear on top."
     assert [fault for fault in faults if "503" not in fault] == []
+
+
 def test_what_the_tail_leaves_out_is_said_across_the_columns_that_there_are(
     page: Page, account: Account, faults: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -175,9 +175,15 @@ class EventListAdmin(ColumnsAdmin[StoredEvent]):
         try:
             with bounded_read():
                 events = self._list_of(request, self.export_class).queryset
+            export = Export(events, form, user=request.user)
         except ReadTimedOut as error:
             return self._timed_out(request, error)
-        return download_of(Export(events, form, user=request.user), request)
+        except LogUnsafe as error:
+            template = "admin/eventsourcing_app/storedevent/not_exported.html"
+            return page(
+                request, self, template, {"problem": str(error)}, title=gettext("Nothing was exported"), status=503
+            )
+        return download_of(export, request)
 
     def tail_view(self, request: HttpRequest) -> HttpResponse:
         """What has come after the position ``?after=``, for the script of the list."""
