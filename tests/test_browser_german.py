@@ -58,7 +58,7 @@ def test_a_german_auditor_reads_german_on_a_phone_too(german: Page, faults: list
     look_at(page, "events")
     page.locator("#result_list tr", has_text="bank.money_deposited").get_by_role("link").first.click()
     expect(page.get_by_role("heading", name="Was es geändert hat")).to_be_visible()
-    expect(page.locator("ins").first).to_contain_text("12500,50")
+    expect(page.locator("ins").first).to_contain_text("12.500,50\u00a0EUR")
     look_at(page, "event")
 
     page.goto(f"/admin/demo_bank/account/{account}/change/")

@@ -152,7 +152,7 @@ def test_each_kind_of_value_is_shown_for_people(root: Client) -> None:
         "ratio": ["0.5"],
         "amount": ["1,234,567.50"],
         "day": ["March", "1,", "2026"],
-        "moment": ["2026-03-01", "12:30:00.000000", "UTC"],
+        "moment": ["2026-03-01", "12:30:00", "UTC"],
         "clock": ["09:05:00"],
         "span": ["1", "h", "30", "min"],
         "ident": [str(UUID(int=7))],

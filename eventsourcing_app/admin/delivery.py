@@ -12,7 +12,7 @@ from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_view_parked, may_view_subscriptions
 from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.admin.links import linked
-from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.times import due, relative
 from eventsourcing_app.admin.values import breakable, masked
 from eventsourcing_app.subscriptions.deliveries import Outcome, deliveries
 from eventsourcing_app.subscriptions.records import Subscription
@@ -103,7 +103,7 @@ class _Teller:
             return ""
         parts = [_("is at position %(position)d") % {"position": segment.checkpoint}]
         if segment.retry_at is not None:
-            parts.append(format_html(_("goes on {time}"), time=relative(segment.retry_at)))
+            parts.append(format_html(_("retry {time}"), time=due(segment.retry_at)))
         return _joined(parts)
 
     def _parked(self, parked: ParkedEvent) -> str:
@@ -112,7 +112,7 @@ class _Teller:
         if parked.attempts:
             parts.append(_("attempts: %(count)d") % {"count": parked.attempts})
         if parked.retry_at is not None:
-            parts.append(format_html(_("next retry {time}"), time=relative(parked.retry_at)))
+            parts.append(format_html(_("next retry {time}"), time=due(parked.retry_at)))
         if parked.reason:
             parts.append(parked.reason if self._sees_payload else masked())
         return _joined(parts)

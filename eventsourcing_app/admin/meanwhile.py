@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.visibility import is_whole, visible_trail
 from eventsourcing_app.admin.times import utc
-from eventsourcing_app.admin.values import changed_fields, label_of, masked, summary, value_of_field
+from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, masked, summary, value_of_field
 from eventsourcing_app.aggregates.arguments import field_named
 from eventsourcing_app.aggregates.values import value_of
 from eventsourcing_app.exceptions import EventUnreadable
@@ -88,8 +88,9 @@ def facts_of(aggregate: EventSourcedModel, shown: Sequence[str]) -> list[Fact]:
     """Return the fields of a state that are columns."""
     model = type(aggregate)
     found = [(name, field_named(model, name)) for name in shown]
+    currency = currency_of(vars(aggregate), shown)
     return [
-        Fact(label_of(model, name), value_of_field(model, name, value_of(aggregate, field)))
+        Fact(label_of(model, name), value_of_field(model, name, value_of(aggregate, field), currency=currency))
         for name, field in found
         if field is not None and field.concrete and field.attname in aggregate.__dict__
     ]

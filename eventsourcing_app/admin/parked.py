@@ -29,7 +29,7 @@ from eventsourcing_app.admin.parked_acts import PARKED_ACTS
 from eventsourcing_app.admin.parked_choice import MOST, Choice, asked, confirmed, ticked
 from eventsourcing_app.admin.parked_list import GROUPS, ParkedList, act_url
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
-from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.times import due, relative, utc
 from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked, trace
 from eventsourcing_app.admin.word_filters import ErrorFilter, StateFilter, SubscriptionFilter
 from eventsourcing_app.exceptions import OperationRefused
@@ -134,7 +134,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
             tried = ngettext("%(number)d attempt", "%(number)d attempts", parked.attempts)
             lines.append(tried % {"number": parked.attempts})
         if parked.retry_at is not None:
-            lines.append(format_html(gettext("retry {time}"), time=relative(parked.retry_at)))
+            lines.append(format_html(gettext("retry {time}"), time=due(parked.retry_at)))
         return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
 
     @admin.display(description=_("failed first, last"))
@@ -262,7 +262,7 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
             "error": (trace(parked.error) if shown else masked()) if parked.error else None,
             "first": utc(parked.first_failed_at) if parked.first_failed_at else NOTHING,
             "last": utc(parked.last_failed_at) if parked.last_failed_at else NOTHING,
-            "retry": _moment(parked.retry_at),
+            "retry": format_html("{} ({})", utc(parked.retry_at), due(parked.retry_at)) if parked.retry_at else NOTHING,
             "behind": [_line(links, row, shown=shown) for row in behind[:_AROUND]],
             "has_more_behind": len(behind) > _AROUND,
             "most_behind": _AROUND,

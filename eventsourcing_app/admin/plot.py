@@ -48,11 +48,12 @@ def plot(
     xs, ys = [x for x, _ in values], [y for _, y in values]
     low, high = min(ys if floor is None else [*ys, floor]), max(ys if floor is None else [*ys, floor])
     first, last = xs[0], xs[-1]
+    level = 0.5 if floor is None else 0.0  # of a line that is flat: where nothing happens, it lies on the floor
 
     def across(x: float) -> float:
         return _MARGIN + (width - 2 * _MARGIN) * ((x - first) / (last - first) if last > first else 0.5)
 
     def up(y: float) -> float:
-        return height - _MARGIN - (height - 2 * _MARGIN) * ((y - low) / (high - low) if high > low else 0.5)
+        return height - _MARGIN - (height - 2 * _MARGIN) * ((y - low) / (high - low) if high > low else level)
 
     return Plot(width=width, height=height, points=[(across(x), up(y)) for x, y in values], steps=steps)

@@ -34,7 +34,7 @@ from eventsourcing_app.admin.subscription_list import (
     parked_of,
     rate_of,
 )
-from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.times import due, relative, utc
 from eventsourcing_app.admin.values import breakable, masked, trace
 from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
@@ -250,7 +250,7 @@ def _segments(overview: Overview, links: Links, *, hidden: set[int], shown: bool
                 "stopped_at": stopped_at,
                 "event_url": None if stopped_at is None else links.event_url(stopped_at),
                 "failed": relative(segment.failed_at) if segment.failed_at else "",
-                "retry": relative(segment.retry_at) if segment.retry_at else "",
+                "retry": due(segment.retry_at) if segment.retry_at else "",
                 "error": _error(segment.last_error, shown=shown and not is_hidden),
             }
         )

@@ -14,7 +14,7 @@ from eventsourcing_app.access.past import UNREADABLE
 from eventsourcing_app.admin.audited import told_fields, untold_fields
 from eventsourcing_app.admin.timeline import events_of, timeline
 from eventsourcing_app.admin.times import relative, utc
-from eventsourcing_app.admin.values import changed_fields, label_of, value_of_field
+from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, value_of_field
 from eventsourcing_app.aggregates.past.changes import compare
 from eventsourcing_app.aggregates.past.history import state_at
 from eventsourcing_app.aggregates.values import value_of
@@ -118,7 +118,12 @@ def view(audited: Audited, asked: Question, latest: int, fields: Sequence[str]) 
     except UNREADABLE as error:
         return replace(found, problem=str(error))
     before, after = sorted((state, compared), key=lambda each: each.version)
-    changes = changed_fields(model, compare(before, after), shown=told_fields(model, fields))
+    changes = changed_fields(
+        model,
+        compare(before, after),
+        shown=told_fields(model, fields),
+        currencies=(currency_of(vars(before), fields), currency_of(vars(after), fields)),
+    )
     return replace(found, compared=other, changes=changes)
 
 
@@ -156,8 +161,11 @@ def _values(state: EventSourcedModel, fields: Sequence[str]) -> list[Value]:
     model, key = type(state), state._meta.pk.name
     told = told_fields(model, fields)
     columns = {column.name: column for column in model._meta.concrete_fields}
+    currency = currency_of(vars(state), fields)
     return [
-        Value(name, label_of(model, name), value_of_field(model, name, value_of(state, columns[name])))
+        Value(
+            name, label_of(model, name), value_of_field(model, name, value_of(state, columns[name]), currency=currency)
+        )
         for name in ([key] if key in fields else []) + told
     ]
 
