@@ -130,9 +130,9 @@ def test_the_trail_tells_what_each_event_changed(root: Client, wallet: Wallet) -
 def test_the_trail_of_one_type(root: Client, wallet: Wallet) -> None:
     address = f"{WALLETS}{wallet.pk}/history/?type="
     taken = text_of(root.get(f"{address}samples.money_taken"))
-    assert re.findall(r'<th scope="row"><a href="[^"]*">(\d+)</a>', taken) == ["4"]
+    assert re.findall(r'<th scope="row">(\d+)</th>', taken) == ["4"]
     assert "Balance was 57.00 → is now 37.00" in words_of(taken)
-    assert re.findall(r'<th scope="row"><a', text_of(root.get(f"{address}samples.money_put_in"))) != []
+    assert re.findall(r'<th scope="row">\d', text_of(root.get(f"{address}samples.money_put_in"))) != []
     assert "No events here." in text_of(root.get(f"{address}of.somebody.else"))
 
 
@@ -151,7 +151,7 @@ def test_events_far_apart_lead_to_what_they_changed(
 def test_the_page_of_the_object_tells_its_newest_history(root: Client, wallet: Wallet) -> None:
     add(wallet, 10).save()
     page = text_of(root.get(f"{WALLETS}{wallet.pk}/change/"))
-    versions = re.findall(r'<th scope="row"><a href="[^"]*">(\d+)</a>', page)
+    versions = re.findall(r'<th scope="row">(\d+)</th>\s*<td class="es-when">', page)
     assert versions == [str(version) for version in range(14, 4, -1)]
     assert "Balance was 46.00 → is now 47.00" in words_of(page)
     assert f'action="{WALLETS}{wallet.pk}/past/"' in page

@@ -30,10 +30,11 @@ from eventsourcing_app.admin.filters import (
 )
 from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.pages import page
+from eventsourcing_app.admin.people import told
 from eventsourcing_app.admin.period import PARAMETERS, PeriodFilter
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading, require_text
 from eventsourcing_app.admin.summaries import summary_of
-from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.times import both, utc
 from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log.records import StoredEvent
@@ -105,7 +106,7 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
         @admin.display(description=_("recorded at"))
         def recorded(event: StoredEvent) -> str:
             # How long ago it was becomes wrong on a page that stays open.
-            return utc(event.recorded_at) if live else relative(event.recorded_at)
+            return utc(event.recorded_at) if live else both(event.recorded_at)
 
         @admin.display(description=_("stream"))
         def stream(event: StoredEvent) -> str:
@@ -117,7 +118,7 @@ class EventListAdmin(ReadOnlyAdmin[StoredEvent]):
 
         @admin.display(description=_("actor"))
         def actor(event: StoredEvent) -> str:
-            return links.events(event.actor, actor=event.actor)
+            return told(event.actor, links, event.people)  # type: ignore[attr-defined]  # by the list
 
         @admin.display(description=_("data"))
         def data(event: StoredEvent) -> str:

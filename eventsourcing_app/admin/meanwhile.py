@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.visibility import is_whole, visible_trail
-from eventsourcing_app.admin.times import utc
+from eventsourcing_app.admin.people import people, told
+from eventsourcing_app.admin.times import both
 from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, masked, summary, value_of_field
 from eventsourcing_app.aggregates.arguments import field_named
 from eventsourcing_app.aggregates.values import value_of
 from eventsourcing_app.exceptions import EventUnreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from django.utils.safestring import SafeString
 
     from eventsourcing_app.access.visibility import Viewer
     from eventsourcing_app.admin.links import Links
+    from eventsourcing_app.admin.people import Person
     from eventsourcing_app.admin.values import ChangedField
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.records import StoredEvent
@@ -70,16 +72,17 @@ def meanwhile(aggregate: EventSourcedModel, since: int, user: Viewer, links: Lin
     trail = without_masked(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
     events = list(trail.order_by("-version")[: MOST_EVENTS + 1])
     history = aggregate.history().filter(version__lte=until)
-    told = may_view_payload(user) and bool(events) and is_whole(user, history)
-    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if told else {}
+    tells = may_view_payload(user) and bool(events) and is_whole(user, history)
+    by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if tells else {}
     readable = may_view_payload(user)
+    known = people(links.site, links.request, (event.actor for event in events[:MOST_EVENTS]))
     return Meanwhile(
         since=since,
         until=until,
-        lines=[_line(links, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
+        lines=[_line(links, known, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
         has_more=len(events) > MOST_EVENTS,
         history_url=links.aggregate_url(aggregate.stream_type, aggregate.stream_key, "history") if events else None,
-        changes=_between(aggregate, since, fields) if told else None,
+        changes=_between(aggregate, since, fields) if tells else None,
         state=facts_of(aggregate, fields),
     )
 
@@ -96,12 +99,18 @@ def facts_of(aggregate: EventSourcedModel, shown: Sequence[str]) -> list[Fact]:
     ]
 
 
-def _line(links: Links, event: StoredEvent, changes: Sequence[ChangedField] | None, readable: bool) -> Line:
+def _line(
+    links: Links,
+    known: Mapping[str, Person],
+    event: StoredEvent,
+    changes: Sequence[ChangedField] | None,
+    readable: bool,
+) -> Line:
     return Line(
         event=event,
         url=links.event_url(event.position),
-        recorded=utc(event.recorded_at),
-        actor=links.events(event.actor, actor=event.actor),
+        recorded=both(event.recorded_at),
+        actor=told(event.actor, links, known),
         summary=summary(event.data) if readable else masked(),
         changes=changes,
     )

@@ -29,7 +29,7 @@ from eventsourcing_app.admin.parked_acts import PARKED_ACTS
 from eventsourcing_app.admin.parked_choice import MOST, Choice, asked, confirmed, ticked
 from eventsourcing_app.admin.parked_list import GROUPS, ParkedList, act_url
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
-from eventsourcing_app.admin.times import due, relative, utc
+from eventsourcing_app.admin.times import both, due, utc
 from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked, trace
 from eventsourcing_app.admin.word_filters import ErrorFilter, StateFilter, SubscriptionFilter
 from eventsourcing_app.exceptions import OperationRefused
@@ -260,8 +260,8 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
         context = {
             **_line(links, parked, shown=shown),
             "error": (trace(parked.error) if shown else masked()) if parked.error else None,
-            "first": utc(parked.first_failed_at) if parked.first_failed_at else NOTHING,
-            "last": utc(parked.last_failed_at) if parked.last_failed_at else NOTHING,
+            "first": _moment(parked.first_failed_at),
+            "last": _moment(parked.last_failed_at),
             "retry": format_html("{} ({})", utc(parked.retry_at), due(parked.retry_at)) if parked.retry_at else NOTHING,
             "behind": [_line(links, row, shown=shown) for row in behind[:_AROUND]],
             "has_more_behind": len(behind) > _AROUND,
@@ -316,7 +316,7 @@ def _state(parked: ParkedEvent) -> SafeString | str:
 
 
 def _moment(moment: datetime | None) -> SafeString | str:
-    return NOTHING if moment is None else relative(moment)
+    return NOTHING if moment is None else both(moment)
 
 
 def _gone(choice: Choice) -> str:

@@ -16,7 +16,7 @@ from eventsourcing_app.access.pages import page_of
 from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.links import linked
-from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.times import both
 from eventsourcing_app.admin.values import NOTHING, breakable, masked
 from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions.overview import overviews
@@ -172,7 +172,7 @@ def failure_of(links: Links, failure: Failure | None) -> SafeString | str:
     if failure.position is not None:
         facts.append(linked(f"#{failure.position}", links.event_url(failure.position)))
     if failure.moment is not None:
-        facts.append(relative(failure.moment))
+        facts.append(both(failure.moment))
     return format_html("{}<br>{}", error, format_html_join(" · ", "{}", ((fact,) for fact in facts)))
 
 

@@ -25,6 +25,7 @@ from eventsourcing_app.admin.acts import ACTS
 from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.pages import Crumb, page
+from eventsourcing_app.admin.people import people, told
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.admin.subscription_list import (
     SubscriptionList,
@@ -34,7 +35,7 @@ from eventsourcing_app.admin.subscription_list import (
     parked_of,
     rate_of,
 )
-from eventsourcing_app.admin.times import due, relative, utc
+from eventsourcing_app.admin.times import both, due, utc
 from eventsourcing_app.admin.values import breakable, masked, trace
 from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
@@ -249,7 +250,7 @@ def _segments(overview: Overview, links: Links, *, hidden: set[int], shown: bool
                 "events": max(0, last - segment.checkpoint),
                 "stopped_at": stopped_at,
                 "event_url": None if stopped_at is None else links.event_url(stopped_at),
-                "failed": relative(segment.failed_at) if segment.failed_at else "",
+                "failed": both(segment.failed_at) if segment.failed_at else "",
                 "retry": due(segment.retry_at) if segment.retry_at else "",
                 "error": _error(segment.last_error, shown=shown and not is_hidden),
             }
@@ -265,13 +266,15 @@ def _error(error: str, *, shown: bool) -> str:
 
 def _last_acts(request: HttpRequest, name: str, links: Links) -> list[dict[str, Any]]:
     shown = may_view_payload(request.user)
+    acts = last_acts(request.user, name, most=_ACTS_SHOWN) if may_view_events(request.user) else ()
+    known = people(links.site, request, (act.actor for act in acts))
     return [
         {
             "name": VERBS[event.type],
             "url": links.event_url(event.position),
-            "recorded": relative(event.recorded_at),
-            "actor": links.events(event.actor, actor=event.actor),
+            "recorded": both(event.recorded_at),
+            "actor": told(event.actor, links, known),
             "reason": event.data.get("reason", "") if shown else masked(),
         }
-        for event in (last_acts(request.user, name, most=_ACTS_SHOWN) if may_view_events(request.user) else ())
+        for event in acts
     ]
