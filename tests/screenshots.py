@@ -30,7 +30,7 @@ from eventsourcing_app import context
 from eventsourcing_app.models import ParkedEvent, StoredEvent
 from eventsourcing_app.subscriptions import pause
 from eventsourcing_app.subscriptions.drain import drain
-from tests.browsing import log_in
+from tests.browsing import log_in, too_wide
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,8 +154,7 @@ def test_pictures_are_taken(page: Page, bank: str, faults: list[str]) -> None:
             page.emulate_media(color_scheme="dark" if scheme == "dark" else "light", reduced_motion="reduce")
             page.set_viewport_size({"width": width, "height": height})
             page.evaluate("() => Promise.allSettled(document.getAnimations().map(each => each.finished))")
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= width, f"{screen.name} is {wide} px wide on {width}"
+            assert too_wide(page) == [], f"{screen.name} on {width}"
             name = screen.name + ("-phone" if width < DESKTOP[0] else "") + ("-dark" if scheme == "dark" else "")
             picture = page.screenshot(full_page=bool(directory))
             if not directory and len(picture) > LARGEST:

@@ -459,3 +459,33 @@ def test_a_chart_says_where_snapshots_are_wanting_and_believes_no_forged_one(roo
     page = text_of(root.get(address))
     assert "Between versions 16 and 20 snapshots are wanting" in page
     assert not {16, 20} & set(samples_in(page))
+
+
+# The past in the chart
+
+
+def mark_of(page: str) -> float | None:
+    """Where the chart is marked, if it shows a mark."""
+    found = re.search(r'<line class="es-mark" id="es-mark" x1="([\d.]+)"', page)
+    return None if found is None else float(found[1])
+
+
+def test_the_chart_is_marked_where_the_state_was_recorded(root: Client, wallet: Wallet) -> None:
+    address = f"{WALLETS}{wallet.pk}/"
+    for version in (1, 2, 3):
+        add(wallet, version).save()
+    latest = wallet.history().count()
+    marks = [mark_of(text_of(root.get(f"{address}past/?version={version}"))) for version in range(1, latest + 1)]
+    assert marks == sorted(marks, key=float)  # type: ignore[arg-type]  # none of them is missing
+    assert (marks[0], marks[-1]) == (4.0, 636.0)
+    assert mark_of(text_of(root.get(f"{address}past/"))) == 636.0
+    assert mark_of(text_of(root.get(f"{address}past/?when=2001-01-01T00:00"))) is None  # it did not exist yet
+    assert "es-mark" not in text_of(root.get(f"{address}change/"))
+
+
+def test_a_date_that_was_not_given_is_asked_for(root: Client, wallet: Wallet) -> None:
+    address = f"{WALLETS}{wallet.pk}/past/"
+    page = text_of(root.get(address))
+    assert re.search(r'<input type="datetime-local" name="when"[^>]* required>', page)
+    assert "A time is a date and a time of day" in text_of(root.get(f"{address}?when=&compare="), 400)
+    assert "as it is now" in text_of(root.get(f"{address}?version=&compare="))

@@ -30,7 +30,7 @@ from eventsourcing_app.admin.parked_choice import MOST, Choice, asked, confirmed
 from eventsourcing_app.admin.parked_list import GROUPS, ParkedList, act_url
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
 from eventsourcing_app.admin.times import both, due, utc
-from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked, trace
+from eventsourcing_app.admin.values import NOTHING, breakable, brief, labelled, masked, trace
 from eventsourcing_app.admin.word_filters import ErrorFilter, StateFilter, SubscriptionFilter
 from eventsourcing_app.exceptions import OperationRefused
 from eventsourcing_app.subscriptions.records import ParkedEvent, Subscription
@@ -140,9 +140,9 @@ class ParkedEventAdmin(ReadOnlyAdmin[ParkedEvent]):
     @admin.display(description=_("failed first, last"))
     def seen(self, parked: ParkedEvent) -> SafeString | str:
         """When it failed first and last."""
-        if parked.first_failed_at == parked.last_failed_at:
-            return _moment(parked.last_failed_at)
-        return format_html("{}<br>{}", _moment(parked.first_failed_at), _moment(parked.last_failed_at))
+        moments = (parked.first_failed_at, parked.last_failed_at)
+        told = format_html_join(mark_safe("<br>"), "{}", ((_moment(each),) for each in dict.fromkeys(moments)))
+        return labelled(gettext("failed first, last"), told)
 
     # Acting
 

@@ -17,7 +17,7 @@ from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.links import linked
 from eventsourcing_app.admin.times import both
-from eventsourcing_app.admin.values import NOTHING, breakable, masked
+from eventsourcing_app.admin.values import NOTHING, breakable, labelled, masked
 from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions.overview import overviews
 from eventsourcing_app.subscriptions.records import Subscription
@@ -87,31 +87,26 @@ def columns(links: Links) -> list[Callable[[Any], SafeString | str]]:
     def status(subscription: Any) -> SafeString | str:
         return status_of(subscription, shows_reason=subscription.shows_reason)
 
-    @admin.display(description=_("kind"))
-    def kind(subscription: Any) -> str:
-        return str(subscription.get_kind_display())
-
     @admin.display(description=_("lag"))
     def lag(subscription: Any) -> SafeString | str:
-        return lag_of(subscription.overview.lag)
+        number = len(subscription.overview.segments)
+        segments = ngettext("%(number)d segment", "%(number)d segments", number) % {"number": number}
+        told = format_html('{}<br><span class="es-quiet">{}</span>', lag_of(subscription.overview.lag), segments)
+        return labelled(gettext("lag"), told)
 
     @admin.display(description=_("rate"))
     def rate(subscription: Any) -> SafeString | str:
-        return rate_of(subscription)
-
-    @admin.display(description=_("segments"))
-    def segments(subscription: Any) -> str:
-        return str(len(subscription.overview.segments))
+        return labelled(gettext("rate"), rate_of(subscription))
 
     @admin.display(description=_("parked events"))
     def parked(subscription: Any) -> SafeString | str:
-        return parked_of(links, subscription.overview.lag)
+        return labelled(gettext("parked events"), parked_of(links, subscription.overview.lag))
 
     @admin.display(description=_("last error"))
     def last_error(subscription: Any) -> SafeString | str:
-        return failure_of(links, subscription.failure)
+        return labelled(gettext("last error"), failure_of(links, subscription.failure))
 
-    return [status, lag, parked, last_error, kind, rate, segments]
+    return [status, lag, parked, last_error, rate]
 
 
 def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:

@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -89,8 +90,9 @@ class SubscriptionAdmin(ReadOnlyAdmin[Subscription]):
 
     @admin.display(description=_("name"), ordering="name")
     def name_in_words(self, subscription: Subscription) -> str:
-        """Its name, which a narrow column may break between its words."""
-        return breakable(subscription.name)
+        """Its name, which a narrow column may break between its words, and its kind."""
+        kind = subscription.get_kind_display()
+        return format_html('{}<br><span class="es-quiet">{}</span>', breakable(subscription.name), kind)
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str

@@ -13,7 +13,7 @@ from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.past import UNREADABLE
 from eventsourcing_app.admin.audited import told_fields, untold_fields
 from eventsourcing_app.admin.timeline import events_of, timeline
-from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.times import iso, relative, utc
 from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, value_of_field
 from eventsourcing_app.aggregates.past.changes import compare
 from eventsourcing_app.aggregates.past.history import state_at
@@ -81,15 +81,20 @@ class View:
 
 
 def question(parameters: Mapping[str, str], latest: int) -> Question:
-    """Read a question about a history that has come to version ``latest``. An empty parameter is none."""
+    """Read a question about a history that has come to version ``latest``. An empty number is none."""
     problems: list[str] = []
     given = {name: parameters.get(name, "").strip() for name in PARAMETERS}
     version = _version(given["version"], latest, problems) if given["version"] else None
     compared = _version(given["compare"], latest, problems) if given["compare"] else None
-    when = _moment(given["when"], problems) if given["when"] else None
+    # A form that is sent without the time that it asks for has asked for nothing; of now nobody spoke.
+    when = _moment(given["when"], problems) if given["when"] or _is_by_date(parameters) else None
     if given["version"] and given["when"]:
         problems.append(_("Give a version or a time, not both."))
     return Question(version=version, when=when, compare=compared, problems=problems)
+
+
+def _is_by_date(parameters: Mapping[str, str]) -> bool:
+    return "when" in parameters and "version" not in parameters
 
 
 def view(audited: Audited, asked: Question, latest: int, fields: Sequence[str]) -> View:
@@ -146,6 +151,7 @@ def told_of(
         "view": found,
         "at": found.version or latest,
         "recorded": "" if found.recorded_at is None else utc(found.recorded_at, exact=True),
+        "recorded_iso": "" if found.recorded_at is None else iso(found.recorded_at),
         "ago": "" if found.recorded_at is None else relative(found.recorded_at),
         "as_of": "" if asked.when is None else utc(asked.when, exact=True),
         "began": "" if first is None else utc(first.recorded_at, exact=True),

@@ -59,6 +59,11 @@ def masked() -> SafeString:
     return format_html('<span class="es-masked">{}</span>', _("masked"))
 
 
+def labelled(label: str, value: str) -> SafeString:
+    """A value of a list with the name of its column, which is shown where the list has no heads: on a phone."""
+    return format_html('<span class="es-label">{}: </span>{}', capfirst(label), value)
+
+
 def summary(data: Any) -> str:
     """One line of an event's data."""
     if not isinstance(data, dict):
