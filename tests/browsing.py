@@ -111,9 +111,9 @@ def check_fits(page: Page) -> None:
 
 
 def too_wide(page: Page) -> list[str]:
-    """What is wider than its place, as the browser shows it now. What is meant to scroll has a class of its own."""
+    """What is wider than its place, as the browser shows it now: the page, or one of our own lists on it."""
     found: list[str] = page.evaluate(
-        """() => [document.documentElement, ...document.querySelectorAll(".results")]
+        """() => [document.documentElement, ...document.querySelectorAll(".app-eventsourcing_app .results")]
             .filter(each => each.scrollWidth > each.clientWidth)
             .map(each => `${each.className || each.tagName}: ${each.scrollWidth} in ${each.clientWidth}`)"""
     )
