@@ -41,6 +41,8 @@ IMAGES: Final = Path(__file__).resolve().parent.parent / "docs" / "images"
 LARGEST: Final = 150_000
 """Bytes of a picture; those of the README are under one megabyte together."""
 DESKTOP, PHONE = (1280, 800), (390, 844)
+LOWER: Final = (1280, 700)
+"""For a page so full of text that a picture of it would be too large."""
 WAYS: Final = (("light", DESKTOP), ("dark", DESKTOP), ("light", PHONE), ("dark", PHONE))
 NUMBER: Final = "DEMO-0001"
 """The account that is looked at."""
@@ -116,7 +118,7 @@ def screens() -> list[Screen]:
         Screen("correlation", f"{ours}/storedevent/correlation/?id=request-1494", (light,)),
         Screen("accounts", "/admin/demo_bank/account/"),
         Screen("account", f"{accounts}/change/", (light,)),
-        Screen("audit-trail", f"{accounts}/history/", (light, phone)),
+        Screen("audit-trail", f"{accounts}/history/", (("light", LOWER), phone)),
         Screen("time-travel", f"{accounts}/past/?version={account.version - 3}", (light,)),
         Screen("command", f"{accounts}/command/withdraw/"),
         Screen("refused", f"{accounts}/command/withdraw/", (light,), _withdraw_too_much),
