@@ -489,3 +489,11 @@ def test_a_date_that_was_not_given_is_asked_for(root: Client, wallet: Wallet) ->
     assert re.search(r'<input type="datetime-local" name="when"[^>]* required>', page)
     assert "A time is a date and a time of day" in text_of(root.get(f"{address}?when=&compare="), 400)
     assert "as it is now" in text_of(root.get(f"{address}?version=&compare="))
+
+
+def test_what_scrolls_can_be_reached_by_keyboard_and_has_a_name(root: Client, wallet: Wallet) -> None:
+    for page in ("change/", "history/", "past/?version=1"):
+        found = re.findall(r'<div class="es-scroll"([^>]*)>', text_of(root.get(f"{WALLETS}{wallet.pk}/{page}")))
+        assert found, page
+        for attributes in found:
+            assert 'role="region" tabindex="0" aria-label' in attributes, page
