@@ -102,6 +102,24 @@ def check_accessible(page: Page) -> None:
     assert not found, f"{page.url}\n" + "\n".join(found)
 
 
+def check_fits(page: Page) -> None:
+    """Fail if a page is wider than a desk or a phone, or a list on it wider than its place: then a part is cut off."""
+    for size in (DESKTOP, PHONE):
+        page.set_viewport_size(size)  # type: ignore[arg-type]
+        assert too_wide(page) == [], f"{page.url} on {size['width']}"
+    page.set_viewport_size(DESKTOP)  # type: ignore[arg-type]
+
+
+def too_wide(page: Page) -> list[str]:
+    """What is wider than its place, as the browser shows it now: the page, or one of our own lists on it."""
+    found: list[str] = page.evaluate(
+        """() => [document.documentElement, ...document.querySelectorAll(".app-eventsourcing_app .results")]
+            .filter(each => each.scrollWidth > each.clientWidth)
+            .map(each => `${each.className || each.tagName}: ${each.scrollWidth} in ${each.clientWidth}`)"""
+    )
+    return found
+
+
 def picture(page: Page, name: str) -> None:
     """Keep the page as it looks in light, in dark and on a phone, if somebody wants to see it."""
     directory = os.environ.get("SCREENSHOTS")

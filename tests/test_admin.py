@@ -437,7 +437,7 @@ def test_the_audit_trail_is_newest_first_in_pages(
 
     def versions(query: str) -> list[int]:
         page = text_of(root.get(address + query))
-        return [int(found) for found in re.findall(r'<th scope="row"><a href="[^"]*">(\d+)</a>', page)]
+        return [int(found) for found in re.findall(r'<th scope="row">(\d+)</th>', page)]
 
     with CaptureQueriesContext(connection) as queries:
         assert versions("") == [5, 4]

@@ -127,6 +127,7 @@ def test_the_correlation_leads_to_all_that_happened_because_of_it(reader: Client
 
 def test_the_time_is_told_as_how_long_ago_and_exactly(reader: Client, spread: list[int]) -> None:
     page = text_of(reader.get(EVENTS))
+    assert "09:00:00 UTC</time>" in page
     assert 'title="2026-03-10 09:00:00.000000 UTC">3\xa0hours ago</time>' in page
     assert "09:00:00 UTC</time>" in text_of(reader.get(f"{EVENTS}?live=1"))
 

@@ -17,9 +17,9 @@ from eventsourcing_app.admin import overview
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log.locks import OpenAppend
 from eventsourcing_app.log.settled import LogStatus
-from eventsourcing_app.models import ParkedEvent, Segment, Subscription
+from eventsourcing_app.models import ParkedEvent, Segment, StoredEvent, Subscription
 from eventsourcing_app.subscriptions import health
-from tests.admin_client import OVERVIEW, READS, SEES, client_with, text_of
+from tests.admin_client import EVENTS, OVERVIEW, READS, SEES, client_with, text_of
 from tests.samples.factories import open_wallet
 
 if TYPE_CHECKING:
@@ -68,6 +68,13 @@ def cards(page: str) -> dict[str, str]:
     return {label: re.sub(r"<[^>]+>", "", value) for label, value in re.findall(pattern, page, re.DOTALL)}
 
 
+def address_of(page: str, label: str) -> str | None:
+    """Where a number leads."""
+    found = re.search(rf">{label}</span>\s*<strong>(?:<a href=\"([^\"]*)\")?", page)
+    assert found is not None
+    return found[1]
+
+
 def sections(page: str) -> set[str]:
     return set(re.findall(r'aria-labelledby="(es-\w+)"', page)) - {"es-problems"}
 
@@ -84,7 +91,7 @@ def test_each_number_is_what_there_is(operator: Client) -> None:
 def test_each_number_leads_to_a_list_that_can_be_opened(operator: Client) -> None:
     page = text_of(operator.get(OVERVIEW))
     addresses = re.findall(r'<strong><a href="([^"]*)"', page)
-    assert len(addresses) >= 11
+    assert len(addresses) >= 10
     for address in addresses:
         assert operator.get(address.replace("&amp;", "&")).status_code == 200, address
     assert "period=hour" in page
@@ -217,3 +224,21 @@ def test_each_list_leads_to_the_overview(operator: Client, name: str) -> None:
 
 def test_the_list_of_models_is_kept(operator: Client) -> None:
     assert 'class="app-eventsourcing_app module' in text_of(operator.get(OVERVIEW))
+
+
+def test_positions_lead_to_where_they_are_in_the_log(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    last = StoredEvent.objects.latest("position").position
+    page = text_of(operator.get(OVERVIEW))
+    assert address_of(page, "Settled position") == f"{EVENTS}?before={last + 1}"
+    first = text_of(operator.get(f"{EVENTS}?before={last + 1}"))
+    assert re.search(r'<th class="field-position[^"]*"><a [^>]*>(\d+)</a>', first)[1] == str(last)  # type: ignore[index]
+    assert address_of(page, "Not settled yet") is None
+    unsettled = LogStatus(last=last, settled=last - 1, candidate=None, holders=0, oldest_open_append=None)
+    monkeypatch.setattr(overview, "log_status", lambda: (unsettled, ""))
+    assert address_of(text_of(operator.get(OVERVIEW)), "Not settled yet") == f"{EVENTS}?after={last - 1}"
+
+
+def test_the_drawing_says_what_it_spans(operator: Client) -> None:
+    figure = re.search(r'<figure class="es-activity">(.*?)</figure>', text_of(operator.get(OVERVIEW)), re.DOTALL)
+    assert figure is not None
+    assert re.sub(r"<[^>]+>", " ", figure[1]).split() == ["2", "60", "minutes", "ago", "now"]

@@ -132,9 +132,9 @@ def test_the_trail_tells_what_each_event_changed(root: Client, wallet: Wallet) -
 def test_the_trail_of_one_type(root: Client, wallet: Wallet) -> None:
     address = f"{WALLETS}{wallet.pk}/history/?type="
     taken = text_of(root.get(f"{address}samples.money_taken"))
-    assert re.findall(r'<th scope="row"><a href="[^"]*">(\d+)</a>', taken) == ["4"]
+    assert re.findall(r'<th scope="row">(\d+)</th>', taken) == ["4"]
     assert "Balance was 57.00 → is now 37.00" in words_of(taken)
-    assert re.findall(r'<th scope="row"><a', text_of(root.get(f"{address}samples.money_put_in"))) != []
+    assert re.findall(r'<th scope="row">\d', text_of(root.get(f"{address}samples.money_put_in"))) != []
     assert "No events here." in text_of(root.get(f"{address}of.somebody.else"))
 
 
@@ -153,7 +153,7 @@ def test_events_far_apart_lead_to_what_they_changed(
 def test_the_page_of_the_object_tells_its_newest_history(root: Client, wallet: Wallet) -> None:
     add(wallet, 10).save()
     page = text_of(root.get(f"{WALLETS}{wallet.pk}/change/"))
-    versions = re.findall(r'<th scope="row"><a href="[^"]*">(\d+)</a>', page)
+    versions = re.findall(r'<th scope="row">(\d+)</th>\s*<td class="es-when">', page)
     assert versions == [str(version) for version in range(14, 4, -1)]
     assert "Balance was 46.00 → is now 47.00" in words_of(page)
     assert f'action="{WALLETS}{wallet.pk}/past/"' in page
@@ -498,3 +498,41 @@ def test_a_chart_says_where_snapshots_are_wanting_and_believes_no_forged_one(roo
     page = text_of(root.get(address))
     assert "Between versions 16 and 20 snapshots are wanting" in page
     assert not {16, 20} & set(samples_in(page))
+
+
+# The past in the chart
+
+
+def mark_of(page: str) -> float | None:
+    """Where the chart is marked, if it shows a mark."""
+    found = re.search(r'<line class="es-mark" id="es-mark" x1="([\d.]+)"', page)
+    return None if found is None else float(found[1])
+
+
+def test_the_chart_is_marked_where_the_state_was_recorded(root: Client, wallet: Wallet) -> None:
+    address = f"{WALLETS}{wallet.pk}/"
+    for version in (1, 2, 3):
+        add(wallet, version).save()
+    latest = wallet.history().count()
+    marks = [mark_of(text_of(root.get(f"{address}past/?version={version}"))) for version in range(1, latest + 1)]
+    assert marks == sorted(marks, key=float)  # type: ignore[arg-type]  # none of them is missing
+    assert (marks[0], marks[-1]) == (4.0, 636.0)
+    assert mark_of(text_of(root.get(f"{address}past/"))) == 636.0
+    assert mark_of(text_of(root.get(f"{address}past/?when=2001-01-01T00:00"))) is None  # it did not exist yet
+    assert "es-mark" not in text_of(root.get(f"{address}change/"))
+
+
+def test_a_date_that_was_not_given_is_asked_for(root: Client, wallet: Wallet) -> None:
+    address = f"{WALLETS}{wallet.pk}/past/"
+    page = text_of(root.get(address))
+    assert re.search(r'<input type="datetime-local" name="when"[^>]* required>', page)
+    assert "A time is a date and a time of day" in text_of(root.get(f"{address}?when=&compare="), 400)
+    assert "as it is now" in text_of(root.get(f"{address}?version=&compare="))
+
+
+def test_what_scrolls_can_be_reached_by_keyboard_and_has_a_name(root: Client, wallet: Wallet) -> None:
+    for page in ("change/", "history/", "past/?version=1"):
+        found = re.findall(r'<div class="es-scroll"([^>]*)>', text_of(root.get(f"{WALLETS}{wallet.pk}/{page}")))
+        assert found, page
+        for attributes in found:
+            assert 'role="region" tabindex="0" aria-label' in attributes, page

@@ -59,7 +59,7 @@ def story(page: Page) -> None:
     expect(rows).to_have_count(2)
     rows.first.get_by_role("link").first.click()
     expect(page.locator(".es-payload")).to_contain_text("200.00\u00a0EUR")
-    expect(page.locator(".es-changes ins")).to_have_text("300.00")
+    expect(page.locator(".es-changes ins")).to_have_text("300.00\u00a0EUR")
 
     page.get_by_role("link", name="Audit trail", exact=True).click()
     trail = page.locator(".es-timeline tbody tr")

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from eventsourcing_app.models import ParkedEvent, Subscription
 from eventsourcing_app.subscriptions.drain import drain
 from tests.api_operators import NAME, SECRET, acts, failing
-from tests.browsing import check_accessible, log_in, picture
+from tests.browsing import check_accessible, check_fits, log_in, picture
 from tests.reactions_sample.scene import wallet
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def test_an_operator_finds_out_why_events_are_parked_and_retries_them(
     expect(groups).to_have_count(2)
     expect(groups.filter(has_text="ValueError")).to_contain_text("2 dead")
     check_accessible(page)
+    check_fits(page)
     picture(page, "parked")
 
     groups.filter(has_text="ValueError").get_by_role("link", name="2", exact=True).click()
@@ -84,8 +85,9 @@ def test_an_operator_steers_a_subscription(page: Page, fails_at: set[int], fault
     page.get_by_role("main").get_by_role("link", name="Subscriptions").click()
     expect(page.locator("#result_list tbody tr")).to_have_count(2)
     check_accessible(page)
+    check_fits(page)
     picture(page, "subscriptions")
-    page.get_by_role("link", name="t.halting", exact=True).click()
+    page.get_by_role("link", name="t.halting").click()
     expect(page.locator(".es-card.es-wrong")).to_contain_text("halted")
     check_accessible(page)
     picture(page, "subscription-halted")

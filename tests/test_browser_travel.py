@@ -46,7 +46,7 @@ def test_an_auditor_travels_to_before_a_deposit(page: Page, account: Account, fa
 
     page.get_by_role("link", name="Audit trail", exact=True).click()
     rows = page.locator(".es-timeline tbody tr")
-    expect(rows.nth(2)).to_contain_text("Balance was 2175.00 → is now 3375.00")
+    expect(rows.nth(2)).to_contain_text("Balance was 2,175.00 → is now 3,375.00")
     check_accessible(page)
     picture(page, "audit-trail")
 
@@ -59,9 +59,14 @@ def test_an_auditor_travels_to_before_a_deposit(page: Page, account: Account, fa
     expect(page.get_by_role("heading", name="Version 5 of 9")).to_be_visible()
     expect(page.get_by_label("Version, 1 to 9")).to_have_value("5")
     expect(page).to_have_url(f"{page.url.partition('?')[0]}?version=5")
-    expect(page.locator(".es-state")).to_contain_text("2250.00")
-    expect(page.locator(".es-changes")).to_contain_text("was 2250.00 → is now 2505.00")
+    expect(page.locator(".es-state")).to_contain_text("2,250.00\u00a0EUR")
+    expect(page.locator(".es-changes")).to_contain_text("was 2,250.00\u00a0EUR → is now 2,505.00\u00a0EUR")
     expect(slider).to_be_focused()
+    marked = float(page.locator("#es-mark").get_attribute("x1") or 0)
+    assert 4 < marked < 636
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("heading", name="Version 6 of 9")).to_be_visible()
+    assert float(page.locator("#es-mark").get_attribute("x1") or 0) > marked
 
     page.get_by_label("Version, 1 to 9").fill("2")
     expect(page.get_by_role("heading", name="Version 2 of 9")).to_be_visible()

@@ -171,6 +171,29 @@ def test_streams_and_durations_are_summed_up(root: Client) -> None:
     assert page.count("<g><title>") == 3
 
 
+def test_of_events_of_one_moment_no_durations_are_told(root: Client) -> None:
+    with context(correlation_id="one"):
+        wallet = open_wallet("Ada", 1)
+    first, second = wallet.history()
+    tamper(f"UPDATE {LOG} SET causation_id = %s WHERE position = %s", [_stored(first.event_id), second.position])
+    assert " after " not in root.get(f"{PAGE}?id=one").content.decode()
+    later = second.recorded_at + timedelta(milliseconds=250)
+    tamper(f"UPDATE {LOG} SET recorded_at = %s WHERE position = %s", [later, second.position])
+    page = root.get(f"{PAGE}?id=one").content.decode()
+    assert "250 ms after its cause" in page
+    assert "250 ms after the first" in page
+
+
+def test_the_title_tells_one_correlation_from_another(root: Client) -> None:
+    for name in ("one", "a" * 128):
+        fact(correlation_id=name)
+        page = root.get(f"{PAGE}?id={name}").content.decode()
+        title = re.search(r"<title>\s*Correlation (\S+)", page)
+        assert title is not None
+        assert title[1] == (name if name == "one" else "a" * 39 + "…")
+        assert f"<code>{name}</code>" in page
+
+
 def test_more_events_than_fit_are_told_in_parts(root: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(correlation, "MOST_EVENTS", 3)
     events = chain(5)

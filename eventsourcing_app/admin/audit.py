@@ -203,7 +203,9 @@ class AuditTrailMixin(ExtendingMixin[M]):
         if _PART in request.GET:
             return TemplateResponse(request, "admin/eventsourcing_app/includes/past.html", context, status=status)
         if told:
-            context |= {"chart": chart.chart(audited, fields, chosen=request.GET.get(chart.PARAMETER), until=latest)}
+            marked = context["view"].recorded_at if "view" in context else None
+            chosen = request.GET.get(chart.PARAMETER)
+            context |= {"chart": chart.chart(audited, fields, chosen=chosen, until=latest, marked=marked)}
         context |= {"media": self.media + _SLIDER, "opts": self.opts}
         title = _("Time travel: %s") % audited.label
         crumbs = self._crumbs(obj, addresses)

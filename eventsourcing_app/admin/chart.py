@@ -18,6 +18,7 @@ from eventsourcing_app.aggregates.past.samples import samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from eventsourcing_app.admin.audited import Audited
     from eventsourcing_app.admin.plot import Plot
@@ -52,6 +53,14 @@ class Chart:
     is_whole: bool
     missing: tuple[int, int] | None
     problem: str | None
+    mark: float | None
+    """Where the drawing is marked, if it is: at the moment of a past state."""
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first moment and the last, in milliseconds, for the script that moves the mark."""
+        first, last = self.plot.span
+        return round(first * 1000), round(last * 1000)
 
     @property
     def first(self) -> Row:
@@ -64,8 +73,10 @@ class Chart:
         return self.rows[-1]
 
 
-def chart(audited: Audited, fields: Sequence[str], *, chosen: str | None, until: int) -> Chart | None:
-    """Draw the chosen one of ``fields``, or the first that is numeric; ``None`` if none is.
+def chart(
+    audited: Audited, fields: Sequence[str], *, chosen: str | None, until: int, marked: datetime | None = None
+) -> Chart | None:
+    """Draw the chosen one of ``fields``, or the first that is numeric; ``None`` if none is. Mark it at a moment.
 
     Raises ``BadRequest`` for one that cannot be drawn.
     """
@@ -90,22 +101,24 @@ def chart(audited: Audited, fields: Sequence[str], *, chosen: str | None, until:
         return value_of_field(audited.model, name, value)
 
     values = [sample.value for sample, _number in points]
+    drawing = plot(
+        [(sample.recorded_at.timestamp(), number) for sample, number in points],
+        width=_WIDTH,
+        height=_HEIGHT,
+        steps=True,
+    )
     return Chart(
         name=name,
         label=label_of(audited.model, name),
         choices=[(each, label_of(audited.model, each)) for each in names],
-        plot=plot(
-            [(sample.recorded_at.timestamp(), number) for sample, number in points],
-            width=_WIDTH,
-            height=_HEIGHT,
-            steps=True,
-        ),
+        plot=drawing,
         rows=[Row(sample.version, utc(sample.recorded_at), text(sample.value)) for sample, _number in points],
         lowest=text(min(values)) if values else "",
         highest=text(max(values)) if values else "",
         is_whole=is_whole,
         missing=missing,
         problem=problem,
+        mark=None if marked is None else drawing.across(marked.timestamp()),
     )
 
 

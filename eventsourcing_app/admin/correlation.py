@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.exceptions import BadRequest, PermissionDenied
 from django.urls import path
 from django.utils.html import format_html
+from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.correlation import MOST_EVENTS, correlation_of
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from eventsourcing_app.admin.people import Person
 
 _BEGINNING = "data_beginning"
+_LONGEST_TITLE = 40
+"""Characters of the id that the title tells: a UUID is shorter, and below stands all of it."""
+_SHORTEST = timedelta(microseconds=100)
 _MOST_LEVELS = 40
 """How deep lists are nested: browsers give up at some depth. What lies deeper is told with its level, in words."""
 
@@ -103,7 +108,8 @@ class CorrelationMixin(ReadOnlyAdmin[StoredEvent]):
             "first_url": links.correlation_url(correlation_id),
             "more_url": self._more_url(links, found, correlation_id),
         }
-        return page(request, self, self.correlation_template, context, title=_("Correlation"))
+        title = _("Correlation %(id)s") % {"id": Truncator(correlation_id).chars(_LONGEST_TITLE)}
+        return page(request, self, self.correlation_template, context, title=title)
 
     def _items(self, request: HttpRequest, links: Links, found: Correlation, *, shown: bool) -> list[Item]:
         nodes = list(found.nodes())
@@ -138,13 +144,18 @@ def _item(
         stream=links.stream(event, in_brief=True),
         actor=told(event.actor, links, known),
         summary=summary_of(getattr(event, _BEGINNING)) if shown else masked(),
-        since_first="" if event is first else duration(event.recorded_at - first.recorded_at),
-        since_cause="" if node.since_cause is None else duration(node.since_cause),
+        since_first=_told(event.recorded_at - first.recorded_at),
+        since_cause=_told(node.since_cause),
         cause=_cause(node, links, event.correlation_id),
         level=node.level + 1 if node.level > _MOST_LEVELS else 0,
         opens=following > level,
         closes=range(max(0, level - following)),
     )
+
+
+def _told(span: timedelta | None) -> str:
+    """A duration; empty for that between events of one moment, such as those of one commit."""
+    return "" if span is None or abs(span) < _SHORTEST else duration(span)
 
 
 def _cause(node: Node, links: Links, correlation_id: str) -> str:

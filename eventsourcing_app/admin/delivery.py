@@ -12,7 +12,8 @@ from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_view_parked, may_view_subscriptions
 from eventsourcing_app.access.visibility import narrowed_positions
 from eventsourcing_app.admin.links import linked
-from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.people import told
+from eventsourcing_app.admin.times import both, due
 from eventsourcing_app.admin.values import breakable, masked
 from eventsourcing_app.subscriptions.deliveries import Outcome, deliveries
 from eventsourcing_app.subscriptions.records import Subscription
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from django.utils.functional import _StrPromise
 
     from eventsourcing_app.admin.links import Links
+    from eventsourcing_app.admin.people import Person
     from eventsourcing_app.log.records import StoredEvent
     from eventsourcing_app.subscriptions.deliveries import Delivery
     from eventsourcing_app.subscriptions.records import ParkedEvent
@@ -62,22 +64,35 @@ class Deliveries(NamedTuple):
     more: int
 
 
-def told_deliveries(request: HttpRequest, links: Links, event: StoredEvent) -> Deliveries | None:
-    """Return what became of an event; ``None`` if the user may not see subscriptions."""
+def found_deliveries(request: HttpRequest, event: StoredEvent) -> Sequence[Delivery] | None:
+    """Return what became of an event, what is wrong first; ``None`` if the user may not see subscriptions."""
     if not may_view_subscriptions(request.user):
         return None
-    found = sorted(deliveries(event), key=lambda each: each.outcome not in _WRONG)
+    return sorted(deliveries(event), key=lambda each: each.outcome not in _WRONG)
+
+
+def actors_of(found: Sequence[Delivery] | None) -> list[str]:
+    """Return who acted on those that are shown."""
+    return [each.act.actor for each in (found or ())[:MOST_SHOWN] if each.act is not None]
+
+
+def told_deliveries(
+    request: HttpRequest, links: Links, found: Sequence[Delivery] | None, known: Mapping[str, Person]
+) -> Deliveries | None:
+    """Return what a page tells of them. ``known`` are the people among who acted."""
+    if found is None:
+        return None
     some = found[:MOST_SHOWN]
     acts = {each.act.position for each in some if each.act is not None}
-    teller = _Teller(request, links, narrowed_positions(request.user, acts) if acts else acts)
+    teller = _Teller(request, links, narrowed_positions(request.user, acts) if acts else acts, known)
     return Deliveries([teller.line(each) for each in some], len(found) - len(some))
 
 
 class _Teller:
     """What this user may see of them."""
 
-    def __init__(self, request: HttpRequest, links: Links, acts: Collection[int]) -> None:
-        self._links, self._acts = links, acts
+    def __init__(self, request: HttpRequest, links: Links, acts: Collection[int], known: Mapping[str, Person]) -> None:
+        self._links, self._acts, self._known = links, acts, known
         self._sees_parked = may_view_parked(request.user)
         self._sees_payload = may_view_payload(request.user)
 
@@ -103,7 +118,7 @@ class _Teller:
             return ""
         parts = [_("is at position %(position)d") % {"position": segment.checkpoint}]
         if segment.retry_at is not None:
-            parts.append(format_html(_("goes on {time}"), time=relative(segment.retry_at)))
+            parts.append(format_html(_("retry {time}"), time=due(segment.retry_at)))
         return _joined(parts)
 
     def _parked(self, parked: ParkedEvent) -> str:
@@ -112,7 +127,7 @@ class _Teller:
         if parked.attempts:
             parts.append(_("attempts: %(count)d") % {"count": parked.attempts})
         if parked.retry_at is not None:
-            parts.append(format_html(_("next retry {time}"), time=relative(parked.retry_at)))
+            parts.append(format_html(_("next retry {time}"), time=due(parked.retry_at)))
         if parked.reason:
             parts.append(parked.reason if self._sees_payload else masked())
         return _joined(parts)
@@ -120,8 +135,9 @@ class _Teller:
     def _act(self, act: StoredEvent) -> str:
         if act.position not in self._acts:
             return ""
-        parts = [self._links.events(act.actor, actor=act.actor) if act.actor else _("nobody known")]
-        parts.append(linked(relative(act.recorded_at), self._links.event_url(act.position)))
+        parts = [told(act.actor, self._links, self._known) if act.actor else _("nobody known")]
+        parts.append(both(act.recorded_at))
+        parts.append(linked(_("Event %(position)s") % {"position": act.position}, self._links.event_url(act.position)))
         reason = act.data.get("reason")
         if reason:
             parts.append(str(reason))  # who sees subscriptions reads the words of their operators

@@ -30,10 +30,11 @@ from eventsourcing_app.admin.filters import (
 )
 from eventsourcing_app.admin.links import linked
 from eventsourcing_app.admin.pages import page
+from eventsourcing_app.admin.people import told
 from eventsourcing_app.admin.period import PARAMETERS, PeriodFilter
 from eventsourcing_app.admin.read_only import require_reading, require_text
 from eventsourcing_app.admin.summaries import summary_of
-from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.times import both, utc
 from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked
 from eventsourcing_app.exceptions import LogUnsafe
 from eventsourcing_app.log.records import StoredEvent
@@ -115,8 +116,8 @@ class EventListAdmin(ColumnsAdmin[StoredEvent]):
 
     @column(_("recorded at"))
     def recorded(self, event: StoredEvent, reader: Reader) -> str:
-        """How long ago, exact on hover; on a page that stays open, where that becomes wrong, exact."""
-        return utc(event.recorded_at) if getattr(event, STAYS, False) else relative(event.recorded_at)
+        """When, exactly and how long ago; without the latter on a page that stays open, where that becomes wrong."""
+        return utc(event.recorded_at) if getattr(event, STAYS, False) else both(event.recorded_at)
 
     @column(_("stream"))
     def stream(self, event: StoredEvent, reader: Reader) -> str:
@@ -131,7 +132,7 @@ class EventListAdmin(ColumnsAdmin[StoredEvent]):
     @column(_("actor"))
     def actor(self, event: StoredEvent, reader: Reader) -> str:
         """Who did it; leads to all that they did."""
-        return reader.links.events(event.actor, actor=event.actor)
+        return told(event.actor, reader.links, event.people)  # type: ignore[attr-defined]  # by the list
 
     @column(_("data"))
     def data(self, event: StoredEvent, reader: Reader) -> str:

@@ -11,7 +11,7 @@ from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.streams import models_by_stream_type
 from eventsourcing_app.access.surroundings import children_of, neighbours_of, parent_of, upcast_of
 from eventsourcing_app.access.visibility import visible_events
-from eventsourcing_app.admin.delivery import told_deliveries
+from eventsourcing_app.admin.delivery import actors_of, found_deliveries, told_deliveries
 from eventsourcing_app.admin.event_state import state_of
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.payload import Payload, leaves_of
@@ -88,6 +88,8 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
         links = Links(self.admin_site, request)
         # What the page of an event names of others are not their payloads.
         visible = visible_events(request.user)
+        found = found_deliveries(request, event)
+        known = people(self.admin_site, request, [event.actor, *actors_of(found)])
         context.update(
             title=_("Event %(position)d: %(type)s") % {"position": event.position, "type": event.type},
             subtitle=None,
@@ -96,12 +98,12 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
             recorded=utc(event.recorded_at, exact=True),
             recorded_ago=relative(event.recorded_at),
             stream=links.stream(event),
-            actor=told(event.actor, links, people(self.admin_site, request, [event.actor])),
+            actor=told(event.actor, links, known),
             correlation=links.events(event.correlation_id, correlation_id=event.correlation_id),
             **self._places(links, visible, event),
             **self._surroundings(links, visible, event),
             **self._said(request, links, visible, event),
-            deliveries=told_deliveries(request, links, event),
+            deliveries=told_deliveries(request, links, found, known),
         )
         return super().render_change_form(request, context, *args, **kwargs)
 

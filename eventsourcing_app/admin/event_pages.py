@@ -9,6 +9,7 @@ from django.core.exceptions import BadRequest
 
 from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
+from eventsourcing_app.admin.people import people
 from eventsourcing_app.admin.summaries import LENGTH
 from eventsourcing_app.log.beginning import Beginning
 
@@ -31,7 +32,10 @@ def is_live(request: HttpRequest) -> bool:
 
 
 class EventList(KeysetChangeList):
-    """A page of events. It shows one line of the data, so it fetches no more than that takes."""
+    """A page of events. It shows one line of the data, so it fetches no more than that takes.
+
+    Each comes with the ``people`` among the actors of the page.
+    """
 
     is_live: bool
     beside_filters: ClassVar[tuple[str, ...]] = (LIVE,)
@@ -49,7 +53,9 @@ class EventList(KeysetChangeList):
         if may_view_payload(request.user):
             self.queryset = self.queryset.annotate(**{BEGINNING: Beginning("data", LENGTH)})
         self.read(request)
+        known = people(self.model_admin.admin_site, request, (event.actor for event in self.result_list))
         for event in self.result_list:
+            event.people = known
             setattr(event, STAYS, self.is_live)
 
     def read(self, request: HttpRequest) -> None:

@@ -9,8 +9,7 @@ from django.core.exceptions import ValidationError
 from eventsourcing_app.access.effect import effect_of
 from eventsourcing_app.access.past import may_view_past
 from eventsourcing_app.admin.audited import Audited, fields_told_by
-from eventsourcing_app.admin.payload import CURRENCY
-from eventsourcing_app.admin.values import NOTHING, label_of, value_of_field
+from eventsourcing_app.admin.values import NOTHING, currency_of, label_of, value_of_field
 from eventsourcing_app.aggregates.keys import pk_of
 from eventsourcing_app.aggregates.plain_rows import plain_rows
 
@@ -64,22 +63,23 @@ def state_of(
 
 
 def _told(model: type[EventSourcedModel], made: Step, shown: Collection[str]) -> EventState:
-    changes, before = made.changes, made.before
+    changes, before, after = made.changes, made.before, made.after
+    currency = currency_of(after, shown)
+    currency_before = "" if before is None else currency_of(before, shown)
     fields = [
         StateField(
             name=name,
             label=label_of(model, name),
-            before=NOTHING if before is None else value_of_field(model, name, before.get(name)),
-            after=value_of_field(model, name, made.after[name]),
+            before=NOTHING
+            if before is None
+            else value_of_field(model, name, before.get(name), currency=currency_before),
+            after=value_of_field(model, name, after[name], currency=currency),
             changed=name in changes,
         )
         for name in shown
-        if name in made.after
+        if name in after
     ]
-    currency = made.after.get(CURRENCY) if CURRENCY in shown else ""
-    return EventState(
-        fields, created=before is None, currency=currency if isinstance(currency, str) else "", problem=None
-    )
+    return EventState(fields, created=before is None, currency=currency, problem=None)
 
 
 def _audited(model_admin: Any, request: HttpRequest, model: type[EventSourcedModel], stream_key: str) -> Audited | None:

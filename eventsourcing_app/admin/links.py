@@ -32,7 +32,7 @@ class Links:
     """Addresses are ``None``, and texts without a link, where there is nothing that this user could open."""
 
     def __init__(self, site: AdminSite, request: HttpRequest) -> None:
-        self._site, self._request = site, request
+        self.site, self.request = site, request
         self._models = models_by_stream_type()
         self._allowed: dict[type[Model], bool] = {}
 
@@ -52,7 +52,7 @@ class Links:
 
     def operators_url(self, **filters: str) -> str | None:
         """The log of what operators did."""
-        may = may_view_acts(self._request.user)
+        may = may_view_acts(self.request.user)
         return _with_query(self._reverse(_APP, "storedevent", "operators"), filters) if may else None
 
     def events(self, text: str, **filters: str) -> SafeString | str:
@@ -78,37 +78,37 @@ class Links:
 
     def subscription_url(self, name: str) -> str | None:
         """The page of one subscription."""
-        may = may_view_subscriptions(self._request.user)
+        may = may_view_subscriptions(self.request.user)
         return self._reverse(_APP, "subscription", "change", quote(name)) if may else None
 
     def subscriptions_url(self, **filters: str) -> str | None:
         """The list of subscriptions."""
-        may = may_view_subscriptions(self._request.user)
+        may = may_view_subscriptions(self.request.user)
         return _with_query(self._reverse(_APP, "subscription", "changelist"), filters) if may else None
 
     def parked_url(self, **filters: str) -> str | None:
         """The list of parked events with these filters."""
-        may = may_view_parked(self._request.user)
+        may = may_view_parked(self.request.user)
         return _with_query(self._reverse(_APP, "parkedevent", "changelist"), filters) if may else None
 
     def parked_event_url(self, pk: int) -> str | None:
         """The page of one parked event."""
-        return self._reverse(_APP, "parkedevent", "change", pk) if may_view_parked(self._request.user) else None
+        return self._reverse(_APP, "parkedevent", "change", pk) if may_view_parked(self.request.user) else None
 
     def _events_url(self, page: str, *arguments: Any) -> str | None:
-        may = may_view_events(self._request.user)
+        may = may_view_events(self.request.user)
         return self._reverse(_APP, "storedevent", page, *arguments) if may else None
 
     def _may_view(self, model: type[Model]) -> bool:
         if model not in self._allowed:
-            admins: Mapping[type[Model], Any] = self._site._registry
+            admins: Mapping[type[Model], Any] = self.site._registry
             shown = admins.get(model)
-            self._allowed[model] = shown is not None and shown.has_view_or_change_permission(self._request)
+            self._allowed[model] = shown is not None and shown.has_view_or_change_permission(self.request)
         return self._allowed[model]
 
     def _reverse(self, app: str, model: str, page: str, *arguments: Any) -> str | None:
         try:
-            return reverse(f"admin:{app}_{model}_{page}", args=arguments, current_app=self._site.name)
+            return reverse(f"admin:{app}_{model}_{page}", args=arguments, current_app=self.site.name)
         except NoReverseMatch:  # not registered in this site
             return None
 

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.visibility import is_whole, visible_trail
-from eventsourcing_app.admin.times import utc
-from eventsourcing_app.admin.values import changed_fields, label_of, masked, summary, value_of_field
+from eventsourcing_app.admin.people import people, told
+from eventsourcing_app.admin.times import both
+from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, masked, summary, value_of_field
 from eventsourcing_app.aggregates.arguments import field_named
 from eventsourcing_app.aggregates.values import value_of
 from eventsourcing_app.exceptions import EventUnreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from django.utils.safestring import SafeString
 
     from eventsourcing_app.access.visibility import Viewer
     from eventsourcing_app.admin.links import Links
+    from eventsourcing_app.admin.people import Person
     from eventsourcing_app.admin.values import ChangedField
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.records import StoredEvent
@@ -84,10 +86,11 @@ def meanwhile(
     tells = may_view_payload(user) and bool(events) and is_whole(user, history)
     by_version = _by_version(aggregate, events[:MOST_EVENTS], fields) if tells else {}
     readable = may_view_payload(user)
+    known = people(links.site, links.request, (event.actor for event in events[:MOST_EVENTS]))
     return Meanwhile(
         since=since,
         until=until,
-        lines=[_line(links, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
+        lines=[_line(links, known, each, by_version.get(each.version), readable) for each in events[:MOST_EVENTS]],
         has_more=len(events) > MOST_EVENTS,
         history_url=links.aggregate_url(aggregate.stream_type, aggregate.stream_key, "history") if events else None,
         changes=_between(aggregate, since, fields) if tells else None,
@@ -99,19 +102,26 @@ def facts_of(aggregate: EventSourcedModel, shown: Sequence[str]) -> list[Fact]:
     """Return the fields of a state that are columns."""
     model = type(aggregate)
     found = [(name, field_named(model, name)) for name in shown]
+    currency = currency_of(vars(aggregate), shown)
     return [
-        Fact(label_of(model, name), value_of_field(model, name, value_of(aggregate, field)))
+        Fact(label_of(model, name), value_of_field(model, name, value_of(aggregate, field), currency=currency))
         for name, field in found
         if field is not None and field.concrete and field.attname in aggregate.__dict__
     ]
 
 
-def _line(links: Links, event: StoredEvent, changes: Sequence[ChangedField] | None, readable: bool) -> Line:
+def _line(
+    links: Links,
+    known: Mapping[str, Person],
+    event: StoredEvent,
+    changes: Sequence[ChangedField] | None,
+    readable: bool,
+) -> Line:
     return Line(
         event=event,
         url=links.event_url(event.position),
-        recorded=utc(event.recorded_at),
-        actor=links.events(event.actor, actor=event.actor),
+        recorded=both(event.recorded_at),
+        actor=told(event.actor, links, known),
         summary=summary(event.data) if readable else masked(),
         changes=changes,
     )

@@ -19,7 +19,7 @@ from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.pages import page
 from eventsourcing_app.admin.people import people, told
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
-from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.times import both
 from eventsourcing_app.admin.values import NOTHING, breakable, label_of, masked
 from eventsourcing_app.log.records import StoredEvent
 from eventsourcing_app.subscriptions.acts import ACTS
@@ -128,7 +128,7 @@ def _line(links: Links, act: StoredEvent, actor: str, reason: str, visible: Coll
     """Make a line; ``visible`` are positions that may be linked to, or ``None`` where the data are masked."""
     return Line(
         position=linked(str(act.position), links.event_url(act.position)),
-        recorded=relative(act.recorded_at),
+        recorded=both(act.recorded_at),
         actor=actor,
         verb=str(ACTS[act.type]),
         subscription=linked(breakable(act.stream_key), links.subscription_url(act.stream_key)),

@@ -22,6 +22,7 @@ from eventsourcing_app.access.activity import MINUTES, activity
 from eventsourcing_app.access.subscriptions import may_view_parked, may_view_subscriptions, visible_parked
 from eventsourcing_app.access.timeouts import ReadTimedOut, bounded_read
 from eventsourcing_app.access.visibility import may_view_events
+from eventsourcing_app.admin.keyset import AFTER, BEFORE
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.plot import plot
 from eventsourcing_app.admin.times import iso, utc
@@ -73,6 +74,10 @@ class ActivityPart:
     plot: Plot
     text: str
     """What the drawing shows."""
+    highest: str
+    """What its greatest height stands for."""
+    minutes: int
+    """How long ago it begins."""
     cards: Sequence[Card]
     is_exact: bool
 
@@ -138,6 +143,8 @@ def _activity_part(busy: Activity, links: Links) -> ActivityPart:
     return ActivityPart(
         plot=plot(list(enumerate(busy.minutes)), width=_WIDTH, height=_HEIGHT, floor=0),
         text=text,
+        highest=numbers["highest"] if highest else "",
+        minutes=MINUTES,
         is_exact=busy.is_exact,
         cards=[
             Card(label=_("In the last hour"), value=numbers["total"], url=links.events_url(period="hour")),
@@ -167,10 +174,16 @@ def _log_cards(log: LogStatus, links: Links) -> list[Card]:
         Card(
             label=_("Settled position"),
             value=_number(log.settled),
-            url=links.events_url(),
+            # A position need not have an event, or none that there is for this user: so a list that begins there.
+            url=links.events_url(**{BEFORE: str(log.settled + 1)}) if log.settled else None,
             note=_("Up to here the log is final."),
         ),
-        Card(label=_("Not settled yet"), value=_number(log.distance), url=links.events_url(), note=waiting),
+        Card(
+            label=_("Not settled yet"),
+            value=_number(log.distance),
+            url=links.events_url(**{AFTER: str(log.settled)}) if log.distance else None,
+            note=waiting,
+        ),
     ]
     return [*cards, _open_append(log, links)]
 

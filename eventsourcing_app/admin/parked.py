@@ -30,8 +30,8 @@ from eventsourcing_app.admin.parked_acts import PARKED_ACTS
 from eventsourcing_app.admin.parked_choice import MOST, Choice, asked, confirmed, ticked
 from eventsourcing_app.admin.parked_list import GROUPS, ParkedList, act_url
 from eventsourcing_app.admin.read_only import require_reading
-from eventsourcing_app.admin.times import relative, utc
-from eventsourcing_app.admin.values import NOTHING, breakable, brief, masked, trace
+from eventsourcing_app.admin.times import both, due, utc
+from eventsourcing_app.admin.values import NOTHING, breakable, brief, labelled, masked, trace
 from eventsourcing_app.admin.word_filters import ErrorFilter, StateFilter, SubscriptionFilter
 from eventsourcing_app.exceptions import OperationRefused
 from eventsourcing_app.subscriptions.records import ParkedEvent, Subscription
@@ -137,15 +137,15 @@ class ParkedEventAdmin(ColumnsAdmin[ParkedEvent]):
             tried = ngettext("%(number)d attempt", "%(number)d attempts", parked.attempts)
             lines.append(tried % {"number": parked.attempts})
         if parked.retry_at is not None:
-            lines.append(format_html(gettext("retry {time}"), time=relative(parked.retry_at)))
+            lines.append(format_html(gettext("retry {time}"), time=due(parked.retry_at)))
         return format_html_join(mark_safe("<br>"), "{}", ((line,) for line in lines))
 
     @admin.display(description=_("failed first, last"))
     def seen(self, parked: ParkedEvent) -> SafeString | str:
         """When it failed first and last."""
-        if parked.first_failed_at == parked.last_failed_at:
-            return _moment(parked.last_failed_at)
-        return format_html("{}<br>{}", _moment(parked.first_failed_at), _moment(parked.last_failed_at))
+        moments = (parked.first_failed_at, parked.last_failed_at)
+        told = format_html_join(mark_safe("<br>"), "{}", ((_moment(each),) for each in dict.fromkeys(moments)))
+        return labelled(gettext("failed first, last"), told)
 
     # Acting
 
@@ -265,9 +265,9 @@ class ParkedEventAdmin(ColumnsAdmin[ParkedEvent]):
         context = {
             **_line(links, parked, shown=shown),
             "error": (trace(parked.error) if shown else masked()) if parked.error else None,
-            "first": utc(parked.first_failed_at) if parked.first_failed_at else NOTHING,
-            "last": utc(parked.last_failed_at) if parked.last_failed_at else NOTHING,
-            "retry": _moment(parked.retry_at),
+            "first": _moment(parked.first_failed_at),
+            "last": _moment(parked.last_failed_at),
+            "retry": format_html("{} ({})", utc(parked.retry_at), due(parked.retry_at)) if parked.retry_at else NOTHING,
             "behind": [_line(links, row, shown=shown) for row in behind[:_AROUND]],
             "has_more_behind": len(behind) > _AROUND,
             "most_behind": _AROUND,
@@ -321,7 +321,7 @@ def _state(parked: ParkedEvent) -> SafeString | str:
 
 
 def _moment(moment: datetime | None) -> SafeString | str:
-    return NOTHING if moment is None else relative(moment)
+    return NOTHING if moment is None else both(moment)
 
 
 def _gone(choice: Choice) -> str:

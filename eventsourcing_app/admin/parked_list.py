@@ -11,7 +11,7 @@ from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import may_operate
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.links import Links, linked
-from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.times import both, due
 from eventsourcing_app.admin.values import breakable
 from eventsourcing_app.subscriptions.parked_groups import ParkedGroup, parked_groups
 from eventsourcing_app.subscriptions.records import ParkedEvent
@@ -74,9 +74,9 @@ def _line(group: ParkedGroup, request: HttpRequest, site: AdminSite, by_error: b
         list_url=links.parked_url(**narrow),
         retry_url=act_url(site, "retry", **narrow) if acts else None,
         skip_url=act_url(site, "skip", **narrow) if acts else None,
-        first=relative(group.first) if group.first else None,
-        last=relative(group.last) if group.last else None,
-        retry_at=relative(group.retry_at) if group.retry_at else None,
+        first=both(group.first) if group.first else None,
+        last=both(group.last) if group.last else None,
+        retry_at=due(group.retry_at) if group.retry_at else None,
     )
 
 

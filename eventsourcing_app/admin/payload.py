@@ -22,7 +22,7 @@ from django.utils.translation import gettext as _
 from eventsourcing_app.admin.durations import duration
 from eventsourcing_app.admin.links import linked
 from eventsourcing_app.admin.times import of_a_value
-from eventsourcing_app.admin.values import NOTHING, label_of
+from eventsourcing_app.admin.values import CURRENCY, NOTHING, amount, label_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
 
     Leaf = tuple[str, str]
     """The name of the field that a value stands in, and the value as text."""
-
-CURRENCY = "currency"
-"""The field that says in which currency the amounts beside it are."""
 
 
 class PayloadField(NamedTuple):
@@ -88,7 +85,7 @@ class Payload:
         if isinstance(value, Enum):
             return str(getattr(value, "label", None) or capfirst(value.name.replace("_", " ").lower()))
         if isinstance(value, Decimal):
-            return _amount(value, currency)
+            return amount(value, currency)
         if isinstance(value, str | int | UUID):
             return linked(str(value), self._urls.get((name, str(value))))
         if isinstance(value, list | tuple | set | frozenset):
@@ -132,15 +129,6 @@ def _currency_of(members: Mapping[str, object]) -> str:
     value = members.get(CURRENCY)
     plain = value.value if isinstance(value, Enum) else value
     return plain if isinstance(plain, str) else ""
-
-
-def _amount(value: Decimal, currency: str) -> str:
-    """A decimal number with all its digits, grouped as the locale has it."""
-    if not value.is_finite():
-        return str(value)
-    number = number_format(format(value, "f"), use_l10n=True, force_grouping=True)
-    # A no-break space: the two belong together.
-    return f"{number}\u00a0{currency}" if currency else number
 
 
 def _choice_of(model: type[Model] | None, name: str, value: object) -> str | None:

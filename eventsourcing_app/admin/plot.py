@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,6 +21,24 @@ class Plot:
     points: Sequence[tuple[float, float]]
     """Where each of the given points is drawn."""
     steps: bool
+    span: tuple[float, float] = (0.0, 0.0)
+    """The x of the first value and of the last."""
+
+    @property
+    def left(self) -> float:
+        """Where the first value is drawn."""
+        return _MARGIN
+
+    @property
+    def right(self) -> float:
+        """Where the last value is drawn."""
+        return self.width - _MARGIN
+
+    def across(self, x: float) -> float:
+        """Where ``x`` is drawn; what lies before the first value or after the last, at that."""
+        first, last = self.span
+        part = (min(max(x, first), last) - first) / (last - first) if last > first else 0.5
+        return self.left + (self.right - self.left) * part
 
     @property
     def path(self) -> str:
@@ -45,14 +63,12 @@ def plot(
     """Scale ``values``, pairs of x and y with rising x, to a drawing. ``floor`` is a y that it shows in any case."""
     if not values:
         return Plot(width=width, height=height, points=(), steps=steps)
-    xs, ys = [x for x, _ in values], [y for _, y in values]
+    ys = [y for _, y in values]
     low, high = min(ys if floor is None else [*ys, floor]), max(ys if floor is None else [*ys, floor])
-    first, last = xs[0], xs[-1]
-
-    def across(x: float) -> float:
-        return _MARGIN + (width - 2 * _MARGIN) * ((x - first) / (last - first) if last > first else 0.5)
+    level = 0.5 if floor is None else 0.0  # of a line that is flat: where nothing happens, it lies on the floor
 
     def up(y: float) -> float:
-        return height - _MARGIN - (height - 2 * _MARGIN) * ((y - low) / (high - low) if high > low else 0.5)
+        return height - _MARGIN - (height - 2 * _MARGIN) * ((y - low) / (high - low) if high > low else level)
 
-    return Plot(width=width, height=height, points=[(across(x), up(y)) for x, y in values], steps=steps)
+    empty = Plot(width=width, height=height, points=(), steps=steps, span=(values[0][0], values[-1][0]))
+    return replace(empty, points=[(empty.across(x), up(y)) for x, y in values])

@@ -1,4 +1,4 @@
-"""Fields that hold moments, on pages of Django's admin: in UTC, as all other moments of an aggregate are told."""
+"""Fields that hold moments, in lists of Django's admin: in UTC, as all other moments of an aggregate are told."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from django.contrib.admin import ModelAdmin
 
 
-def tell_list_in_utc(model_admin: ModelAdmin[Any], changelist: Any) -> None:
+def tell_in_utc(model_admin: ModelAdmin[Any], changelist: Any) -> None:
     """Let a ``ChangeList`` tell of moments in UTC. Its columns keep their names, links and order."""
     told = _told(model_admin, changelist.list_display)
     changelist.list_display = _replaced(changelist.list_display, told)
@@ -24,15 +24,6 @@ def tell_list_in_utc(model_admin: ModelAdmin[Any], changelist: Any) -> None:
         changelist.list_display_links = _replaced(changelist.list_display_links, told)
     if changelist.sortable_by:
         changelist.sortable_by = _replaced(changelist.sortable_by, told)
-
-
-def tell_form_in_utc(model_admin: ModelAdmin[Any], form: Any) -> None:
-    """Let the read-only fields of an ``AdminForm`` tell of moments in UTC."""
-    told = _told(model_admin, form.readonly_fields)
-    form.readonly_fields = [*form.readonly_fields, *told.values()]
-    form.fieldsets = [
-        (name, {**options, "fields": _replaced(options["fields"], told)}) for name, options in form.fieldsets
-    ]
 
 
 def _told(model_admin: ModelAdmin[Any], names: Iterable[Any]) -> dict[Any, Callable[[models.Model], str]]:
@@ -59,5 +50,4 @@ def _shown(model_admin: ModelAdmin[Any], field: models.DateTimeField[Any, Any]) 
 
 
 def _replaced(names: Iterable[Any], told: dict[Any, Any]) -> list[Any]:
-    """Several fields on one line of a page are a tuple."""
-    return [_replaced(each, told) if isinstance(each, (list, tuple)) else told.get(each, each) for each in names]
+    return [told.get(each, each) for each in names]

@@ -16,8 +16,8 @@ from eventsourcing_app.admin.columns import ColumnsAdmin, Reader, column
 from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.links import linked
-from eventsourcing_app.admin.times import relative
-from eventsourcing_app.admin.values import NOTHING, breakable, masked
+from eventsourcing_app.admin.times import both
+from eventsourcing_app.admin.values import NOTHING, breakable, labelled, masked
 from eventsourcing_app.conf import conf
 from eventsourcing_app.subscriptions.overview import overviews
 from eventsourcing_app.subscriptions.records import Subscription
@@ -86,35 +86,28 @@ class SubscriptionColumns(ColumnsAdmin[Subscription]):
         """Its status, and why."""
         return status_of(subscription, shows_reason=subscription.shows_reason)
 
-    @column(_("kind"))
-    def kind(self, subscription: Any, reader: Reader) -> str:
-        """Projection or subscriber."""
-        return str(subscription.get_kind_display())
-
     @column(_("lag"))
     def lag(self, subscription: Any, reader: Reader) -> SafeString | str:
-        """How far it is behind."""
-        return lag_of(subscription.overview.lag)
+        """How far it is behind, and in how many segments."""
+        number = len(subscription.overview.segments)
+        segments = ngettext("%(number)d segment", "%(number)d segments", number) % {"number": number}
+        told = format_html('{}<br><span class="es-quiet">{}</span>', lag_of(subscription.overview.lag), segments)
+        return labelled(gettext("lag"), told)
 
     @column(_("rate"))
     def rate(self, subscription: Any, reader: Reader) -> SafeString | str:
         """How many events it may handle in a time."""
-        return rate_of(subscription)
-
-    @column(_("segments"))
-    def segments(self, subscription: Any, reader: Reader) -> str:
-        """How many segments it has."""
-        return str(len(subscription.overview.segments))
+        return labelled(gettext("rate"), rate_of(subscription))
 
     @column(_("parked events"))
     def parked(self, subscription: Any, reader: Reader) -> SafeString | str:
         """How many events it has parked; leads to them."""
-        return parked_of(reader.links, subscription.overview.lag)
+        return labelled(gettext("parked events"), parked_of(reader.links, subscription.overview.lag))
 
     @column(_("last error"))
     def last_error(self, subscription: Any, reader: Reader) -> SafeString | str:
         """Of what it failed last."""
-        return failure_of(reader.links, subscription.failure)
+        return labelled(gettext("last error"), failure_of(reader.links, subscription.failure))
 
 
 def status_of(row: Subscription, *, shows_reason: bool) -> SafeString:
@@ -175,7 +168,7 @@ def failure_of(links: Links, failure: Failure | None) -> SafeString | str:
     if failure.position is not None:
         facts.append(linked(f"#{failure.position}", links.event_url(failure.position)))
     if failure.moment is not None:
-        facts.append(relative(failure.moment))
+        facts.append(both(failure.moment))
     return format_html("{}<br>{}", error, format_html_join(" · ", "{}", ((fact,) for fact in facts)))
 
 

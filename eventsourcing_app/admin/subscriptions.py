@@ -13,6 +13,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.http import Http404, HttpResponseRedirect
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
@@ -25,6 +26,7 @@ from eventsourcing_app.admin.durations import in_words
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.operators import reasons_of
 from eventsourcing_app.admin.pages import Crumb, page
+from eventsourcing_app.admin.people import people, told
 from eventsourcing_app.admin.read_only import require_reading
 from eventsourcing_app.admin.subscription_list import (
     SubscriptionColumns,
@@ -34,7 +36,7 @@ from eventsourcing_app.admin.subscription_list import (
     parked_of,
     rate_of,
 )
-from eventsourcing_app.admin.times import relative, utc
+from eventsourcing_app.admin.times import both, due, utc
 from eventsourcing_app.admin.values import breakable, masked, trace
 from eventsourcing_app.admin.word_filters import KindFilter, StatusFilter
 from eventsourcing_app.conf import conf
@@ -70,7 +72,7 @@ class SubscriptionAdmin(SubscriptionColumns):
     besides, and to see what errors quote ``eventsourcing_app.view_payload``.
     """
 
-    list_display: ListDisplay = ("name_in_words", "status", "lag", "parked", "last_error", "kind", "rate", "segments")
+    list_display: ListDisplay = ("name_in_words", "status", "lag", "parked", "last_error", "rate")
     list_filter = (StatusFilter, KindFilter)
     list_per_page = 50
     sortable_by = ("name_in_words",)
@@ -87,8 +89,9 @@ class SubscriptionAdmin(SubscriptionColumns):
 
     @admin.display(description=_("name"), ordering="name")
     def name_in_words(self, subscription: Subscription) -> str:
-        """Its name, which a narrow column may break between its words."""
-        return breakable(subscription.name)
+        """Its name, which a narrow column may break between its words, and its kind."""
+        kind = subscription.get_kind_display()
+        return format_html('{}<br><span class="es-quiet">{}</span>', breakable(subscription.name), kind)
 
     def get_search_results(
         self, request: HttpRequest, queryset: Any, search_term: str
@@ -263,8 +266,8 @@ def _segments(overview: Overview, links: Links, *, hidden: set[int], shown: bool
                 "events": max(0, last - segment.checkpoint),
                 "stopped_at": stopped_at,
                 "event_url": None if stopped_at is None else links.event_url(stopped_at),
-                "failed": relative(segment.failed_at) if segment.failed_at else "",
-                "retry": relative(segment.retry_at) if segment.retry_at else "",
+                "failed": both(segment.failed_at) if segment.failed_at else "",
+                "retry": due(segment.retry_at) if segment.retry_at else "",
                 "error": _error(segment.last_error, shown=shown and not is_hidden),
             }
         )
@@ -279,12 +282,13 @@ def _error(error: str, *, shown: bool) -> str:
 
 def _last_acts(request: HttpRequest, name: str, links: Links) -> list[dict[str, Any]]:
     acts = last_acts(request.user, name, most=_ACTS_SHOWN)
+    known = people(links.site, request, (act.actor for act in acts))
     return [
         {
             "name": VERBS[act.type],
             "url": links.event_url(act.position),
-            "recorded": relative(act.recorded_at),
-            "actor": links.events(act.actor, actor=act.actor),
+            "recorded": both(act.recorded_at),
+            "actor": told(act.actor, links, known),
             "reason": reason,
         }
         for act, reason in zip(acts, reasons_of(request, acts), strict=True)

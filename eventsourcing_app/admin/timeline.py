@@ -9,7 +9,8 @@ from django.utils.safestring import SafeString
 from eventsourcing_app.access.masking import may_view_payload, without_masked
 from eventsourcing_app.access.past import changes_by_version
 from eventsourcing_app.admin.audited import told_fields
-from eventsourcing_app.admin.times import relative
+from eventsourcing_app.admin.people import people, told
+from eventsourcing_app.admin.times import both
 from eventsourcing_app.admin.values import ChangedField, breakable, changed_fields, masked, summary
 
 if TYPE_CHECKING:
@@ -74,18 +75,19 @@ def timeline(
     """
     shown = may_view_payload(request.user)
     versions = [event.version or 0 for event in events]
-    told = [] if fields is None else told_fields(audited.model, fields)
+    shown_fields = [] if fields is None else told_fields(audited.model, fields)
     found = None if fields is None else _changes(audited, versions)
+    known = people(links.site, request, (event.actor for event in events))
     return Timeline(
         entries=[
             Entry(
                 event=event,
                 url=links.event_url(event.position),
                 type=breakable(event.type),
-                recorded=relative(event.recorded_at),
-                actor=links.events(event.actor, actor=event.actor),
+                recorded=both(event.recorded_at),
+                actor=told(event.actor, links, known),
                 summary=summary(event.data) if shown else masked(),
-                changes=None if found is None else _told(audited, found.changes.get(event.version or 0), told),
+                changes=None if found is None else _told(audited, found.changes.get(event.version or 0), shown_fields),
                 past_url=addresses.before_and_after(event.version or 0),
             )
             for event in events
@@ -108,8 +110,8 @@ def _told(
         return None
     # That it has not ended need not be told of each event that begins one.
     shown = [name for name in fields if name != "ended" or (name in changes and changes[name].after)]
-    told = changed_fields(audited.model, changes, shown=shown)
-    return [field._replace(before=_cut(field.before), after=_cut(field.after)) for field in told]
+    changed = changed_fields(audited.model, changes, shown=shown)
+    return [field._replace(before=_cut(field.before), after=_cut(field.after)) for field in changed]
 
 
 def _cut(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How moments look on a page: in UTC and exact, or how long ago with the exact time on hover."""
+"""How moments look on a page: in UTC and exact, how long ago, or both; and when something is due."""
 
 from __future__ import annotations
 
@@ -34,26 +34,42 @@ def utc(moment: datetime, *, exact: bool = False) -> SafeString:
     return format_html('<time datetime="{}">{}</time>', iso(moment), _text(moment, exact=exact))
 
 
+def relative(moment: datetime) -> SafeString:
+    """How long ago it was, or how long it will be, by the clock of the log; the exact time on hover."""
+    return _titled(moment, _distance(moment, clock.now()))
+
+
+def both(moment: datetime) -> SafeString:
+    """A time in UTC, to the second, and how long ago it was: what is on hover only is not on a phone, nor on paper."""
+    return format_html('{} <span class="es-quiet">{}</span>', utc(moment), relative(moment))
+
+
+def due(moment: datetime) -> SafeString:
+    """When something will be done; that it is due, if that time has come."""
+    now = clock.now()
+    return _titled(moment, _("due now") if moment <= now else _distance(moment, now))
+
+
 def of_a_value(moment: datetime) -> SafeString:
     """A time that is a value, in UTC: to the second if it is a whole one, else to the microsecond."""
     return utc(moment, exact=bool(moment.microsecond))
 
 
-def relative(moment: datetime) -> SafeString:
-    """How long ago it was, or how long it will be, by the clock of the log; the exact time on hover."""
-    now = clock.now()
-    if abs(moment - now) < _MINUTE:  # in minutes, there would be none
-        shown = _("just now")
-    elif moment > now:
-        shown = _("in %(time)s") % {"time": timeuntil(moment, now, time_strings=_UNITS, depth=1)}
-    else:
-        shown = _("%(time)s ago") % {"time": timesince(moment, now, time_strings=_UNITS, depth=1)}
-    return format_html('<time datetime="{}" title="{}">{}</time>', iso(moment), _text(moment, exact=True), shown)
-
-
 def iso(moment: datetime) -> str:
     """A time as machines read it."""
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _distance(moment: datetime, now: datetime) -> str:
+    if abs(moment - now) < _MINUTE:  # in minutes, there would be none
+        return _("just now") if moment <= now else _("in less than a minute")
+    if moment > now:
+        return _("in %(time)s") % {"time": timeuntil(moment, now, time_strings=_UNITS, depth=1)}
+    return _("%(time)s ago") % {"time": timesince(moment, now, time_strings=_UNITS, depth=1)}
+
+
+def _titled(moment: datetime, shown: str) -> SafeString:
+    return format_html('<time datetime="{}" title="{}">{}</time>', iso(moment), _text(moment, exact=True), shown)
 
 
 def _text(moment: datetime, *, exact: bool) -> str:

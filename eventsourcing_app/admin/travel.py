@@ -13,8 +13,8 @@ from eventsourcing_app.access.events import position_from
 from eventsourcing_app.access.past import UNREADABLE
 from eventsourcing_app.admin.audited import told_fields, untold_fields
 from eventsourcing_app.admin.timeline import events_of, timeline
-from eventsourcing_app.admin.times import relative, utc
-from eventsourcing_app.admin.values import changed_fields, label_of, value_of_field
+from eventsourcing_app.admin.times import iso, relative, utc
+from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, value_of_field
 from eventsourcing_app.aggregates.past.changes import compare
 from eventsourcing_app.aggregates.past.history import state_at
 from eventsourcing_app.aggregates.values import value_of
@@ -81,15 +81,20 @@ class View:
 
 
 def question(parameters: Mapping[str, str], latest: int) -> Question:
-    """Read a question about a history that has come to version ``latest``. An empty parameter is none."""
+    """Read a question about a history that has come to version ``latest``. An empty number is none."""
     problems: list[str] = []
     given = {name: parameters.get(name, "").strip() for name in PARAMETERS}
     version = _version(given["version"], latest, problems) if given["version"] else None
     compared = _version(given["compare"], latest, problems) if given["compare"] else None
-    when = _moment(given["when"], problems) if given["when"] else None
+    # A form that is sent without the time that it asks for has asked for nothing; of now nobody spoke.
+    when = _moment(given["when"], problems) if given["when"] or _is_by_date(parameters) else None
     if given["version"] and given["when"]:
         problems.append(_("Give a version or a time, not both."))
     return Question(version=version, when=when, compare=compared, problems=problems)
+
+
+def _is_by_date(parameters: Mapping[str, str]) -> bool:
+    return "when" in parameters and "version" not in parameters
 
 
 def view(audited: Audited, asked: Question, latest: int, fields: Sequence[str]) -> View:
@@ -118,7 +123,12 @@ def view(audited: Audited, asked: Question, latest: int, fields: Sequence[str]) 
     except UNREADABLE as error:
         return replace(found, problem=str(error))
     before, after = sorted((state, compared), key=lambda each: each.version)
-    changes = changed_fields(model, compare(before, after), shown=told_fields(model, fields))
+    changes = changed_fields(
+        model,
+        compare(before, after),
+        shown=told_fields(model, fields),
+        currencies=(currency_of(vars(before), fields), currency_of(vars(after), fields)),
+    )
     return replace(found, compared=other, changes=changes)
 
 
@@ -141,6 +151,7 @@ def told_of(
         "view": found,
         "at": found.version or latest,
         "recorded": "" if found.recorded_at is None else utc(found.recorded_at, exact=True),
+        "recorded_iso": "" if found.recorded_at is None else iso(found.recorded_at),
         "ago": "" if found.recorded_at is None else relative(found.recorded_at),
         "as_of": "" if asked.when is None else utc(asked.when, exact=True),
         "began": "" if first is None else utc(first.recorded_at, exact=True),
@@ -156,8 +167,11 @@ def _values(state: EventSourcedModel, fields: Sequence[str]) -> list[Value]:
     model, key = type(state), state._meta.pk.name
     told = told_fields(model, fields)
     columns = {column.name: column for column in model._meta.concrete_fields}
+    currency = currency_of(vars(state), fields)
     return [
-        Value(name, label_of(model, name), value_of_field(model, name, value_of(state, columns[name])))
+        Value(
+            name, label_of(model, name), value_of_field(model, name, value_of(state, columns[name]), currency=currency)
+        )
         for name in ([key] if key in fields else []) + told
     ]
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib.admin.utils import display_for_field, display_for_value
 from django.core.exceptions import FieldDoesNotExist
+from django.utils.formats import number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.past.changes import Change
 
 NOTHING = "—"
+CURRENCY = "currency"
+"""The field that says in which currency the amounts beside it are."""
 _SUMMARY = 120
 _BRIEF = 20
 
@@ -55,6 +59,11 @@ def masked() -> SafeString:
     return format_html('<span class="es-masked">{}</span>', _("masked"))
 
 
+def labelled(label: str, value: str) -> SafeString:
+    """A value of a list with the name of its column, which is shown where the list has no heads: on a phone."""
+    return format_html('<span class="es-label">{}: </span>{}', capfirst(label), value)
+
+
 def summary(data: Any) -> str:
     """One line of an event's data."""
     if not isinstance(data, dict):
@@ -80,14 +89,20 @@ class ChangedField(NamedTuple):
     after: str
 
 
-def changed_fields(model: type[Model], changes: Mapping[str, Change], *, shown: Collection[str]) -> list[ChangedField]:
-    """Return what changed, in the order of ``shown``, the fields that a page shows; of others nothing is told."""
+def changed_fields(
+    model: type[Model], changes: Mapping[str, Change], *, shown: Collection[str], currencies: tuple[str, str] = ("", "")
+) -> list[ChangedField]:
+    """Return what changed, in the order of ``shown``, the fields that a page shows; of others nothing is told.
+
+    ``currencies`` are those of the state before and of the state after, where a page has both.
+    """
+    of_before, of_after = currencies
     return [
         ChangedField(
             name=name,
             label=label_of(model, name),
-            before=value_of_field(model, name, changes[name].before),
-            after=value_of_field(model, name, changes[name].after),
+            before=value_of_field(model, name, changes[name].before, currency=of_before),
+            after=value_of_field(model, name, changes[name].after, currency=of_after),
         )
         for name in shown
         if name in changes
@@ -102,21 +117,39 @@ def label_of(model: type[Model] | None, name: str) -> str:
         return str(capfirst(name.replace("_", " ").strip()))
 
 
-def value_of_field(model: type[Model] | None, name: str, value: Any) -> str:
-    """A value as the admin shows that of the field: choices by their labels, numbers and days of the locale.
-
-    Moments are in UTC, as all those beside them are, whatever the time zone of the project.
+def value_of_field(model: type[Model] | None, name: str, value: Any, *, currency: str = "") -> str:
+    """A value of a field: choices by their labels, amounts as in what events say, moments in UTC, the rest as Django's
+    admin shows it.
     """
     if value is None or value == "":
         return NOTHING
     if isinstance(value, bool):  # no green or red: either may be right
         return _("Yes") if value else _("No")
-    if isinstance(value, datetime):
-        return of_a_value(value)
     try:
-        return str(display_for_field(value, _field(model, name), NOTHING))
+        field = _field(model, name)
+        if not getattr(field, "flatchoices", None):
+            if isinstance(value, Decimal):
+                return amount(value, currency)
+            if isinstance(value, datetime):
+                return of_a_value(value)
+        return str(display_for_field(value, field, NOTHING))
     except (FieldDoesNotExist, ValueError, TypeError, AttributeError):
         return str(display_for_value(value, NOTHING))
+
+
+def amount(value: Decimal, currency: str = "") -> str:
+    """A decimal number with all its digits, grouped as the locale has it."""
+    if not value.is_finite():
+        return str(value)
+    number = number_format(format(value, "f"), use_l10n=True, force_grouping=True)
+    # A no-break space: the two belong together.
+    return f"{number}\u00a0{currency}" if currency else number
+
+
+def currency_of(values: Mapping[str, Any], shown: Collection[str]) -> str:
+    """The currency of a state, if it has one and a page shows it."""
+    currency = values.get(CURRENCY) if CURRENCY in shown else None
+    return currency if isinstance(currency, str) else ""
 
 
 def _field(model: type[Model] | None, name: str) -> Any:

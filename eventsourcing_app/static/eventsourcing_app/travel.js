@@ -10,7 +10,21 @@ if (form && part && slider) {
     const compare = form.elements.namedItem("compare");
     const status = document.getElementById("es-travel-status");
     const QUIET = 150; // milliseconds without a further movement
+    const mark = document.getElementById("es-mark");
     let timer, request, shown;
+
+    // The mark of the chart stands where the state was recorded; before there was any, it is gone.
+    const move = () => {
+        const then = Date.parse(part.querySelector("[data-recorded]")?.dataset.recorded);
+        mark.toggleAttribute("hidden", Number.isNaN(then));
+        if (!Number.isNaN(then)) {
+            const [first, last, left, right] = ["first", "last", "left", "right"].map((name) => Number(mark.dataset[name]));
+            const share = last > first ? (Math.min(Math.max(then, first), last) - first) / (last - first) : 0.5;
+            for (const side of ["x1", "x2"]) {
+                mark.setAttribute(side, left + (right - left) * share);
+            }
+        }
+    };
 
     const address = () => {
         const url = new URL(form.action);
@@ -45,6 +59,9 @@ if (form && part && slider) {
             }
             part.innerHTML = text; // of this site, escaped by its templates
             part.removeAttribute("aria-busy");
+            if (mark) {
+                move();
+            }
             history.replaceState(null, "", url);
             status.textContent = part.querySelector("h2, .errornote")?.textContent ?? "";
         } catch (error) {
