@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
+from eventsourcing_app.access.folding import folding
 from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.past import changes_by_version
 from eventsourcing_app.access.visibility import is_whole, visible_trail
 from eventsourcing_app.admin.times import utc
 from eventsourcing_app.admin.values import changed_fields, label_of, masked, summary, value_of_field
 from eventsourcing_app.aggregates.arguments import field_named
+from eventsourcing_app.aggregates.past.changes import diff
 from eventsourcing_app.aggregates.values import value_of
-from eventsourcing_app.exceptions import EventUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -122,16 +123,13 @@ def _by_version(
 ) -> dict[int | None, list[ChangedField]]:
     model = type(aggregate)
     versions = [event.version or 0 for event in events]
-    found: dict[int | None, list[ChangedField]] = {}
-    with suppress(EventUnreadable):  # from the first on that nobody can read, nothing is known
-        for entry in model.objects.trail(aggregate.pk, since=min(versions) - 1, until=max(versions)):
-            found[entry.recorded.version] = changed_fields(model, entry.changes, shown=fields)
-    return found
+    found = changes_by_version(model, aggregate.stream_key, since=min(versions) - 1, until=max(versions))
+    return {version: changed_fields(model, changes, shown=fields) for version, changes in found.changes.items()}
 
 
 def _between(aggregate: EventSourcedModel, since: int, fields: Sequence[str]) -> list[ChangedField] | None:
     model = type(aggregate)
-    with suppress(EventUnreadable):
-        found: Any = model.objects.diff(aggregate.pk, since=since, until=aggregate.version)
-        return changed_fields(model, found.changes, shown=fields)
-    return None
+    found = None
+    with folding(model, aggregate.stream_key):
+        found = diff(model, aggregate.stream_key, since=since, until=aggregate.version)
+    return None if found is None else changed_fields(model, found.changes, shown=fields)
