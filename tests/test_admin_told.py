@@ -21,12 +21,13 @@ from tests.admin_client import client_with, text_of
 from tests.samples.catalogue import Article, ArticleAdopted, ArticleRenamed, Status
 from tests.samples.ended import Lease
 from tests.samples.factories import open_wallet, remove_row
+from tests.samples.habits import Fleet, Ship
 from tests.samples.models import Customer, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django.db.models import QuerySet
+    from django.db.models import Model, QuerySet
     from django.http import HttpRequest
 
 
@@ -72,6 +73,41 @@ class Articles(EventSourcedAdmin[Article]):
     fields = ("name", ("made", "seen"), "version")
 
 
+class LeasesOfOnesOwn(EventSourcedAdmin[Lease]):
+    """Lets a user view those only whose text names that user."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Lease | None = None) -> bool:
+        return super().has_view_permission(request, obj) and (obj is None or obj.text == request.user.get_username())
+
+
+class LeasesForStaff(EventSourcedAdmin[Lease]):
+    """Says for itself who may view them, whatever is in them."""
+
+    def has_view_or_change_permission(self, request: HttpRequest, obj: Lease | None = None) -> bool:
+        return bool(request.user.is_staff)
+
+
+class LeasesUnchanged(EventSourcedAdmin[Lease]):
+    """Nobody may change them, which takes nothing from those who may view them all."""
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class Ships(EventSourcedAdmin[Ship]):
+    """Shows no names."""
+
+    exclude = ("name",)
+
+
+class Admiral(AuditTrailMixin[Customer], admin.ModelAdmin):  # type: ignore[type-arg]
+    """An ordinary model, with the history of a proxy that has no page of its own."""
+
+    def audited(self, request: HttpRequest, obj: Customer) -> Fleet | None:
+        ship: Fleet | None = Fleet.objects.first()
+        return ship
+
+
 class SubclassOfOurs(EventSourcedAdmin[Lease]):
     """Overrides something else."""
 
@@ -88,6 +124,9 @@ SITES = (
     site_of("open", (Wallet, EventSourcedAdmin), (Customer, Owner), (Lease, SubclassOfOurs), (Article, Articles)),
     site_of("discreet", (Wallet, Discreet), (Customer, Owner), (Lease, OwnLeases)),
     site_of("lenient", (Wallet, Plain), (Lease, OwnAndGoneLeases)),
+    site_of("own", (Lease, LeasesOfOnesOwn), (Ship, Ships), (Customer, Admiral)),
+    site_of("staff", (Lease, LeasesForStaff)),
+    site_of("unchanged", (Lease, LeasesUnchanged)),
 )
 urlpatterns = [path(f"{site.name}/", site.urls) for site in SITES]
 
@@ -135,7 +174,35 @@ def test_what_the_admin_of_a_model_lets_a_history_tell_of_holds_on_every_page(
     assert "37.00" in pages["command"]
 
 
+def test_a_proxy_without_a_page_is_told_as_the_page_of_its_model_shows_it(root: Client) -> None:
+    ship = Ship()
+    ship.begin("Argo")
+    ship.save()
+    customer = Customer.objects.create(name="Ada")
+    for page in ("trail/", "past/", "past/?version=1"):
+        response = root.get(f"/own/samples/customer/{customer.pk}/{page}")
+        assert response.context["audited"].model is Fleet
+        assert ">Name<" not in text_of(response)
+    viewer = client_with("view_customer", "view_fleet", "view_storedevent", "view_payload")
+    assert viewer.get(f"/own/samples/customer/{customer.pk}/trail/").status_code == 403  # it takes what the page takes
+
+
 # Whose
+
+
+@pytest.mark.parametrize("page", ["history/", "past/", "past/?version=1"])
+@pytest.mark.parametrize(("site", "before", "after"), [("own", 403, 302), ("staff", 200, 302), ("unchanged", 200, 200)])
+def test_a_row_that_has_gone_is_not_shown_to_whom_it_was_not_shown_while_it_was_there(
+    site: str, before: int, after: int, page: str
+) -> None:
+    viewer = client_with(*SEES)
+    lease = Lease()
+    lease.begin(text="first words", pk="k")
+    lease.save()
+    assert viewer.get(f"/{site}/samples/lease/k/{page}").status_code == before
+    Lease.objects.perform("k", Lease.end, text="last words")
+    assert viewer.get(f"/{site}/samples/lease/k/{page}").status_code == after
+    assert (viewer.get(event_page(site, StoredEvent.objects.earliest("pk"))).context["state"] is None) is (after == 302)
 
 
 @pytest.mark.parametrize(("site", "tells"), [("open", True), ("discreet", False), ("lenient", True)])

@@ -85,6 +85,23 @@ def shows_every_row(model_admin: admin.ModelAdmin[Any]) -> bool:
     return type(model_admin).get_queryset in (admin.ModelAdmin.get_queryset, ReadOnlyAdmin.get_queryset)
 
 
+def may_view_any_row(model_admin: admin.ModelAdmin[Any], request: HttpRequest) -> bool:
+    """Whether the user may view every row that the list has, whatever is in it.
+
+    An overridden ``has_view_permission()`` or ``has_change_permission()`` may decide by the row, so it is not believed
+    if it is asked about none.
+    """
+    kind = type(model_admin)
+    if kind.has_view_or_change_permission is not admin.ModelAdmin.has_view_or_change_permission:
+        return False
+    return (
+        kind.has_view_permission is admin.ModelAdmin.has_view_permission and model_admin.has_view_permission(request)
+    ) or (
+        kind.has_change_permission in (admin.ModelAdmin.has_change_permission, ReadOnlyAdmin.has_change_permission)
+        and model_admin.has_change_permission(request)
+    )
+
+
 def require_reading(request: HttpRequest) -> None:
     """Answer 403 to every method that could be meant to write."""
     if request.method not in _READING:
