@@ -114,7 +114,9 @@ def value_of_field(model: type[Model] | None, name: str, value: Any) -> str:
     if isinstance(value, datetime):
         return of_a_value(value)
     try:
-        return str(display_for_field(value, _field(model, name), NOTHING))
+        field = _field(model, name)
+        # Of a choice that code no longer has, Django would say that there is nothing.
+        return str(display_for_field(value, field, value if getattr(field, "flatchoices", None) else NOTHING))
     except (FieldDoesNotExist, ValueError, TypeError, AttributeError):
         return str(display_for_value(value, NOTHING))
 
