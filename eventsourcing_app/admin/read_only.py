@@ -51,7 +51,10 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
         return super().get_queryset(request).using(conf.DATABASE)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M | None:
-        return super().get_object(request, object_id, from_field) if is_text(object_id) else None
+        try:
+            return super().get_object(request, object_id, from_field) if is_text(object_id) else None
+        except OverflowError:  # SQLite takes no such number, and of a foreign key Django does not know that
+            return None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         require_reading(request)
