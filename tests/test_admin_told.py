@@ -20,9 +20,9 @@ from eventsourcing_app.testing import stored_history
 from tests.admin_client import client_with, text_of
 from tests.samples.catalogue import Article, ArticleAdopted, ArticleRenamed, Status
 from tests.samples.ended import Lease
-from tests.samples.factories import open_wallet, remove_row
+from tests.samples.factories import insert_rows, issue_passport, open_wallet, remove_row
 from tests.samples.habits import Fleet, Ship
-from tests.samples.models import Customer, Wallet
+from tests.samples.models import Book, Customer, Passport, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +121,15 @@ def site_of(name: str, *registered: tuple[Any, Any]) -> admin.AdminSite:
 
 
 SITES = (
-    site_of("open", (Wallet, EventSourcedAdmin), (Customer, Owner), (Lease, SubclassOfOurs), (Article, Articles)),
+    site_of(
+        "open",
+        (Wallet, EventSourcedAdmin),
+        (Customer, Owner),
+        (Lease, SubclassOfOurs),
+        (Article, Articles),
+        (Book, EventSourcedAdmin),
+        (Passport, EventSourcedAdmin),
+    ),
     site_of("discreet", (Wallet, Discreet), (Customer, Owner), (Lease, OwnLeases)),
     site_of("lenient", (Wallet, Plain), (Lease, OwnAndGoneLeases)),
     site_of("own", (Lease, LeasesOfOnesOwn), (Ship, Ships), (Customer, Admiral)),
@@ -227,6 +235,37 @@ def test_an_admin_that_tells_no_history_cannot_say_whether_it_would_show_a_row_t
     assert root.get(event_page("lenient", event)).context["state"] is None
 
 
+@pytest.mark.parametrize("page", ["change/", "past/", "history/", "command/lose/"])
+def test_there_is_nothing_of_a_key_that_no_column_holds(root: Client, page: str) -> None:
+    issue_passport()  # its key is a foreign key
+    assert root.get(f"/open/samples/passport/{10**30}/{page}").status_code in (302, 404)
+
+
+NO_EVENT, MASKED = "No event of it has been recorded", "which is not shown to you"
+
+
+@pytest.mark.parametrize("permissions", [(), ("view_payload",)])
+def test_nobody_is_told_that_something_is_masked_where_there_is_nothing(permissions: tuple[str, ...]) -> None:
+    insert_rows("9")
+    viewer = client_with("view_book", "view_storedevent", *permissions)
+    for query in ("", "when=2026-01-31T12:00", "part=1"):
+        page = text_of(viewer.get(f"/open/samples/book/9/past/?{query}"))
+        assert NO_EVENT in page, query
+        assert MASKED not in page, query
+    page = text_of(viewer.get("/open/samples/book/9/past/?version=1"), 400)
+    assert NO_EVENT in page
+    assert "It has not come to version 1 yet" in page
+
+
+def test_a_question_that_is_none_is_answered_as_such_where_the_answer_is_masked() -> None:
+    wallet = open_wallet("Ada", 50)
+    viewer = client_with("view_wallet", "view_storedevent")
+    assert MASKED in text_of(viewer.get(f"/open/samples/wallet/{wallet.pk}/past/?version=1"))
+    page = text_of(viewer.get(f"/open/samples/wallet/{wallet.pk}/past/?version=0"), 400)
+    assert MASKED in page
+    assert "Versions count from 1." in page
+
+
 def test_a_row_that_has_gone_and_that_no_code_can_fold_to_its_end_is_no_error_of_the_page(
     root: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -284,6 +323,30 @@ def test_a_moment_is_told_in_utc_on_every_page_whatever_the_time_zone_of_the_pro
         assert "Dec. 31, 2025" not in text, page
     half = NEW_YEAR_IN_LONDON.replace(microsecond=500_000)
     assert "2026-01-01 02:00:00.500000 UTC" in value_of_field(Article, "seen", half)
+
+
+@pytest.mark.parametrize(
+    ("zone", "moment"),
+    [
+        ("America/New_York", datetime(1, 1, 1, tzinfo=UTC)),
+        ("Europe/Berlin", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    ],
+)
+def test_a_moment_at_the_edge_breaks_no_page(root: Client, zone: str, moment: datetime, settings: Any) -> None:
+    settings.TIME_ZONE = zone
+    pen = article(1, moment)
+    for page in (
+        event_page("open", pen.history()[0]),
+        "/open/samples/article/",
+        *(f"/open/samples/article/1/{name}" for name in ("change/", "history/", "past/?version=1")),
+    ):
+        assert re.search(r">(0001|1|9999)-(01-01 00:00:00|12-31 23:59:59) UTC</time>", text_of(root.get(page))), page
+
+
+def test_a_choice_that_code_no_longer_has_is_told_as_it_was() -> None:
+    assert value_of_field(Article, "status", Status.DRAFT.value) == Status.DRAFT.label
+    assert value_of_field(Article, "status", "pulped") == "pulped"
+    assert value_of_field(Article, "status", "") == "—"
 
 
 def test_a_column_of_moments_is_one_like_others(root: Client) -> None:

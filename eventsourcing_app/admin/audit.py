@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.pages import page_of
-from eventsourcing_app.access.past import may_view_past
+from eventsourcing_app.access.past import history_of, may_view_past
 from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin import chart, trail, travel
 from eventsourcing_app.admin.addresses import Addresses
@@ -181,6 +181,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
         latest = 0 if newest is None else newest.version or 0
         asked = travel.question(request.GET, latest)
         told = bool(latest) and may_view_past(request.user, audited.model, audited.stream_key)
+        has_history = bool(latest) or history_of(audited.model, audited.stream_key).exists()
         fields = self.audited_fields(request, audited.model, audited.state()) if told else ()
         context: dict[str, Any] = {
             **addresses.context(has_row=obj is not None),
@@ -190,6 +191,7 @@ class AuditTrailMixin(_ModelAdmin[M]):
             "asked": asked,
             "given": {name: request.GET.get(name, "") for name in travel.PARAMETERS},
             "told": told,
+            "has_history": has_history,
         }
         status = 400 if asked.problems else 200
         if told and not asked.problems:
