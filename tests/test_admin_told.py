@@ -195,6 +195,27 @@ def test_a_proxy_without_a_page_is_told_as_the_page_of_its_model_shows_it(root: 
     assert viewer.get(f"/own/samples/customer/{customer.pk}/trail/").status_code == 403  # it takes what the page takes
 
 
+# With no more of it than is told
+
+
+@pytest.mark.parametrize("page", ["history/", "change/", "past/", "conflict"])
+def test_of_what_events_say_no_more_is_fetched_than_a_line_takes(root: Client, page: str) -> None:
+    wallet = open_wallet("Ada", 50)
+    wallet.label(["long"] * 10_000)
+    wallet.save()
+    address = f"/open/samples/wallet/{wallet.pk}/"
+    if page == "conflict":
+        sent = {"_es_key": "01a21a1b-58d7-7174-841b-b9e257e3cd18", "_es_version": "2", "amount": "1"}
+        lines = root.post(f"{address}command/add/", sent).context["meanwhile"].lines
+    else:
+        context = root.get(f"{address}{page}").context
+        lines = [context["made_by"]] if page == "past/" else context["timeline"].entries
+    newest = lines[0]
+    assert newest.summary.startswith('labels: ["long","long"')
+    assert newest.summary.endswith("…")
+    assert {"data", "metadata", "hash"} <= newest.event.get_deferred_fields()
+
+
 # Whose
 
 

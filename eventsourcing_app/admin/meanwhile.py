@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from eventsourcing_app.access.folding import folding
-from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.past import changes_by_version
 from eventsourcing_app.access.visibility import is_whole, visible_trail
+from eventsourcing_app.admin.event_pages import BEGINNING, with_beginnings
+from eventsourcing_app.admin.summaries import summary_of
 from eventsourcing_app.admin.times import utc
-from eventsourcing_app.admin.values import changed_fields, label_of, masked, summary, value_of_field
+from eventsourcing_app.admin.values import changed_fields, label_of, masked, value_of_field
 from eventsourcing_app.aggregates.arguments import field_named
 from eventsourcing_app.aggregates.past.changes import diff
 from eventsourcing_app.aggregates.values import value_of
@@ -79,7 +81,7 @@ def meanwhile(
     """
     model, until = type(aggregate), aggregate.version
     fields = [name for name in told if field_named(model, name) is not None]
-    trail = without_masked(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
+    trail = with_beginnings(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
     events = list(trail.order_by("-version")[: MOST_EVENTS + 1])
     history = aggregate.history().filter(version__lte=until)
     tells = may_view_payload(user) and bool(events) and is_whole(user, history)
@@ -113,7 +115,7 @@ def _line(links: Links, event: StoredEvent, changes: Sequence[ChangedField] | No
         url=links.event_url(event.position),
         recorded=utc(event.recorded_at),
         actor=links.events(event.actor, actor=event.actor),
-        summary=summary(event.data) if readable else masked(),
+        summary=summary_of(getattr(event, BEGINNING)) if readable else masked(),
         changes=changes,
     )
 
