@@ -175,7 +175,7 @@ class Discreet(EventSourcedAdmin[Wallet]):
     """Shows nobody whose it is, though its fieldsets name it."""
 
     fieldsets = ((None, {"fields": ("owner", "balance", "labels")}),)
-    list_display = ("pk", "version")
+    list_display = ("pk", "version", "balance")
 
     def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         return ("owner",)
@@ -184,9 +184,30 @@ class Discreet(EventSourcedAdmin[Wallet]):
         return self.fieldsets
 
 
-site = admin.AdminSite()
+class Careful(EventSourcedAdmin[Wallet]):
+    """Shows nobody the balance of some."""
+
+    list_filter = ("changed_at",)
+
+    def get_exclude(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        return ("balance",) if obj is not None and obj.owner == "VIP" else ()
+
+
+class Own(EventSourcedAdmin[Wallet]):
+    """Has a page of some only."""
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return super().has_view_permission(request, obj) and (obj is None or obj.owner != "VIP")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+site, careful, own = (admin.AdminSite(name) for name in ("admin", "careful", "own"))
 site.register(Wallet, Discreet)
-urlpatterns = [path("admin/", site.urls)]
+careful.register(Wallet, Careful)
+own.register(Wallet, Own)
+urlpatterns = [path(f"{each.name}/", each.urls) for each in (site, careful, own)]
 SEES = ("view_wallet", "change_wallet", "view_storedevent", "view_payload")
 
 
@@ -198,6 +219,18 @@ def test_no_list_can_be_asked_for_what_its_pages_hide(lookup: str) -> None:
     answers = [client.get(f"/admin/samples/wallet/?{lookup}={text}") for text in ("Secretia", "S", "nobody", "1")]
     assert {each.status_code for each in answers} == {400}
     assert client.get("/admin/samples/wallet/?balance__gt=0").status_code == 200  # what is shown may be asked for
+
+
+@pytest.mark.urls(__name__)
+@pytest.mark.parametrize("name", ["careful", "own"])
+def test_no_list_can_be_asked_for_what_the_page_of_that_object_hides(name: str) -> None:
+    wallet, client = open_wallet("VIP", 777), client_with("view_wallet")
+    assert "777" not in client.get(f"/{name}/samples/wallet/{wallet.pk}/change/").content.decode()
+    for lookup in ("balance__gte=777", "balance__gte=778", "owner=VIP"):
+        assert client.get(f"/{name}/samples/wallet/?{lookup}").status_code == 400
+    # What the list shows, and what it offers to filter by, may be asked for.
+    assert client.get(f"/{name}/samples/wallet/?version__gt=0").status_code == 200
+    assert client.get("/careful/samples/wallet/?changed_at__year=2026").status_code == 200
 
 
 @pytest.mark.urls(__name__)

@@ -7,14 +7,12 @@ permissions to see events and payloads, and that there is every event of the his
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from django.core.exceptions import ImproperlyConfigured
-
+from eventsourcing_app.access.folding import folding
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.visibility import is_whole, may_view_events
 from eventsourcing_app.aggregates.past.changes import trail
-from eventsourcing_app.exceptions import EventUnreadable
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
@@ -24,9 +22,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.aggregates.past.changes import Change
     from eventsourcing_app.log.records import StoredEventQuerySet
-
-UNREADABLE: Final = (EventUnreadable, ImproperlyConfigured)
-"""What a fold raises at an event that no code here can read or apply."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,11 +46,9 @@ def may_view_past(user: Viewer, model: type[EventSourcedModel], stream_key: str,
 
 
 def changes_by_version(model: type[EventSourcedModel], stream_key: str, *, since: int, until: int) -> ChangesByVersion:
-    """Return what each event after version ``since`` changed, up to ``until``; from an unreadable one on, nothing."""
+    """Return what each event after version ``since`` changed, up to ``until``, or to one that cannot be folded."""
     changes: dict[int, Mapping[str, Change]] = {}
-    try:
+    with folding(model, stream_key) as outcome:
         for entry in trail(model, stream_key, since=since, until=until):
             changes[entry.recorded.version or 0] = entry.changes
-    except UNREADABLE as error:
-        return ChangesByVersion(changes=changes, problem=str(error))
-    return ChangesByVersion(changes=changes)
+    return ChangesByVersion(changes=changes, problem=outcome.problem)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from eventsourcing_app.admin.audit import AuditTrailMixin
 from eventsourcing_app.admin.audited import shown_fields
 from eventsourcing_app.admin.commands import CommandsMixin
-from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.admin.read_only import ReadOnlyAdmin, may_view_any_row
 from eventsourcing_app.admin.state_moments import tell_in_utc
 from eventsourcing_app.admin.times import relative, utc
 from eventsourcing_app.admin.values import NOTHING, currency_of, value_of_field
@@ -77,12 +77,23 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
         return bool(super().lookup_allowed(lookup, value, request))  # type: ignore[arg-type]  # of older stubs
 
     def _hidden_fields(self, request: HttpRequest) -> set[str]:
-        """Return the fields, by name and column, that neither the list nor a page shows to this user."""
+        """Return the fields, by name and column, that neither the list nor every page shows to this user."""
         filters = (each[0] if isinstance(each, (list, tuple)) else each for each in self.get_list_filter(request))
-        offered = {*filters, *self.get_list_display(request), *shown_fields(self, request, None), *OF_THE_EVENT}
+        on_pages = shown_fields(self, request, None) if self._pages_are_alike(request) else ()
+        offered = {*filters, *self.get_list_display(request), *on_pages, *OF_THE_EVENT}
         named = {name.partition("__")[0] for name in (*offered, self.date_hierarchy) if isinstance(name, str)}
         fields = [field for field in self.model._meta.concrete_fields if not field.primary_key]
         return {name for field in fields if field.name not in named for name in (field.name, field.attname)}
+
+    def _pages_are_alike(self, request: HttpRequest) -> bool:
+        """Whether the pages of all objects show the same fields to this user: nothing decides by the object."""
+        kind, ours, django = type(self), EventSourcedAdmin, admin.ModelAdmin
+        return (
+            kind.get_exclude is django.get_exclude
+            and kind.get_fields is ours.get_fields
+            and kind.get_fieldsets is ours.get_fieldsets
+            and may_view_any_row(self, request)
+        )
 
     @admin.display(description=_("changed at"), ordering="changed_at")
     def changed(self, aggregate: A) -> str:

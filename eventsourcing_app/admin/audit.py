@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.pages import page_of
-from eventsourcing_app.access.past import may_view_past
+from eventsourcing_app.access.past import history_of, may_view_past
 from eventsourcing_app.access.visibility import may_view_events
 from eventsourcing_app.admin import chart, trail, travel
 from eventsourcing_app.admin.addresses import Addresses
@@ -25,7 +25,7 @@ from eventsourcing_app.admin.audited import Audited, fields_told_by, shown_field
 from eventsourcing_app.admin.extending import CHANGE_FORM, ExtendingMixin
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.pages import Crumb, page
-from eventsourcing_app.admin.read_only import require_reading, shows_every_row
+from eventsourcing_app.admin.read_only import may_view_any_row, require_reading, shows_every_row
 from eventsourcing_app.admin.timeline import events_of, timeline
 from eventsourcing_app.aggregates.model import EventSourcedModel
 
@@ -91,10 +91,10 @@ class AuditTrailMixin(ExtendingMixin[M]):
     def may_view_without_row(self, request: HttpRequest, model: type[EventSourcedModel], stream_key: str) -> bool:
         """Whether the user may see the history of an aggregate whose row has gone.
 
-        Not where ``get_queryset()`` is overridden, which may show a user some rows only: nobody knows whether it would
-        have shown that one. Override this, too, to say so. The pages of its events ask the same.
+        Not where ``get_queryset()`` is overridden, or a permission to view that may decide by the object: nobody knows
+        whether they would have shown that row. Override this, too, to say so. The pages of its events ask the same.
         """
-        return shows_every_row(self) and self.has_view_or_change_permission(request)
+        return shows_every_row(self) and may_view_any_row(self, request)
 
     # What Django's admin asks for
 
@@ -184,6 +184,7 @@ class AuditTrailMixin(ExtendingMixin[M]):
         latest = 0 if newest is None else newest.version or 0
         asked = travel.question(request.GET, latest)
         told = bool(latest) and may_view_past(request.user, audited.model, audited.stream_key)
+        has_history = bool(latest) or history_of(audited.model, audited.stream_key).exists()
         fields = self.audited_fields(request, audited.model, audited.state()) if told else ()
         context: dict[str, Any] = {
             **addresses.context(has_row=obj is not None),
@@ -193,6 +194,7 @@ class AuditTrailMixin(ExtendingMixin[M]):
             "asked": asked,
             "given": {name: request.GET.get(name, "") for name in travel.PARAMETERS},
             "told": told,
+            "has_history": has_history,
         }
         status = 400 if asked.problems else 200
         if told and not asked.problems:
@@ -280,11 +282,11 @@ class AuditTrailMixin(ExtendingMixin[M]):
         return request.user.has_perm(f"{options.app_label}.view_{options.model_name}")
 
     def _admin_of(self, model: type[EventSourcedModel]) -> ModelAdmin[Any] | None:
-        """Return what shows a model in this site."""
+        """Return what shows a model in this site: of a proxy without a page, what shows that for which it stands."""
         if issubclass(model, self.model):
             return self
         admins: Mapping[type[models.Model], ModelAdmin[Any]] = self.admin_site._registry
-        return admins.get(model)
+        return next((admins[each] for each in model.__mro__ if each in admins), None)
 
     def _missing(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined,no-any-return]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from django.contrib.admin.utils import flatten_fieldsets
 from django.core.exceptions import ValidationError
-from django.db import Error
 
-from eventsourcing_app.access.past import UNREADABLE
+from eventsourcing_app.access.folding import folding
 from eventsourcing_app.access.visibility import visible_events
 from eventsourcing_app.aggregates.keys import stream_key_of
 from eventsourcing_app.aggregates.past.history import state_at
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.access.visibility import Viewer
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.records import StoredEventQuerySet
-
-logger = logging.getLogger(__name__)
 
 _COLUMNS = {"has_ended": "ended"}
 """What is shown of a column under a name of its own."""
@@ -61,15 +58,9 @@ class Audited:
         """Return its row, or what it was in the end; ``None`` if no code can tell."""
         if self.row is not None:
             return self.row
-        try:
+        with folding(self.model, self.stream_key), suppress(self.model.DoesNotExist):
             return state_at(self.model, self.stream_key)
-        except (*UNREADABLE, self.model.DoesNotExist):
-            return None
-        except Error:
-            raise  # the database's own
-        except Exception:  # whatever a project's @applies method does
-            logger.exception("%s %s cannot be folded.", self.model.stream_type, self.stream_key)
-            return None
+        return None
 
 
 def without_row(model: type[EventSourcedModel], key: str, user: Viewer) -> Audited | None:

@@ -9,12 +9,12 @@ from django.core.exceptions import BadRequest
 from django.db import models
 from django.utils.translation import gettext as _
 
-from eventsourcing_app.access.past import UNREADABLE
+from eventsourcing_app.access.folding import folding
 from eventsourcing_app.admin.audited import told_fields
 from eventsourcing_app.admin.plot import plot
 from eventsourcing_app.admin.times import utc
 from eventsourcing_app.admin.values import label_of, value_of_field
-from eventsourcing_app.aggregates.past.samples import samples
+from eventsourcing_app.aggregates.past.samples import Samples, samples
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -86,16 +86,10 @@ def chart(
     if not names or not until:
         return None
     name = chosen or names[0]
-    problem = None
-    points: list[tuple[Any, float]] = []
-    is_whole, missing = True, None
-    try:
+    found = Samples(points=(), is_whole=True)
+    with folding(audited.model, audited.stream_key) as outcome:
         found = samples(audited.model, audited.stream_key, name, until=until)
-    except UNREADABLE as error:
-        problem = str(error)
-    else:
-        points = [(sample, float(sample.value)) for sample in found.points if sample.value is not None]
-        is_whole, missing = found.is_whole, found.missing
+    points = [(sample, float(sample.value)) for sample in found.points if sample.value is not None]
 
     def text(value: Any) -> str:
         return value_of_field(audited.model, name, value)
@@ -115,9 +109,9 @@ def chart(
         rows=[Row(sample.version, utc(sample.recorded_at), text(sample.value)) for sample, _number in points],
         lowest=text(min(values)) if values else "",
         highest=text(max(values)) if values else "",
-        is_whole=is_whole,
-        missing=missing,
-        problem=problem,
+        is_whole=found.is_whole,
+        missing=found.missing,
+        problem=outcome.problem,
         mark=None if marked is None else drawing.across(marked.timestamp()),
     )
 

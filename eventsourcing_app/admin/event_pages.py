@@ -16,6 +16,9 @@ from eventsourcing_app.log.beginning import Beginning
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
+    from eventsourcing_app.access.visibility import Viewer
+    from eventsourcing_app.log.records import StoredEventQuerySet
+
 LIVE, FORMAT = "live", "format"
 BEGINNING: Final = "beginning_of_data"
 """What an event of a list has in place of its data."""
@@ -29,6 +32,12 @@ def is_live(request: HttpRequest) -> bool:
     if live not in (None, "1"):
         raise BadRequest(f"'{LIVE}' can only be 1.")
     return live is not None and BEFORE not in request.GET and AFTER not in request.GET
+
+
+def with_beginnings(events: StoredEventQuerySet, user: Viewer) -> StoredEventQuerySet:
+    """Fetch no more of what events say than one line takes, and nothing of what the user may not see."""
+    briefly = events.defer(*PAYLOAD)
+    return briefly.annotate(**{BEGINNING: Beginning("data", LENGTH)}) if may_view_payload(user) else briefly
 
 
 class EventList(KeysetChangeList):
@@ -49,9 +58,7 @@ class EventList(KeysetChangeList):
     def get_results(self, request: HttpRequest) -> None:
         self.is_live = self.goes_on(request)
         self.has_active_filters = self.has_active_filters or SEARCH_VAR in self.params
-        self.queryset = self.queryset.defer(*PAYLOAD)
-        if may_view_payload(request.user):
-            self.queryset = self.queryset.annotate(**{BEGINNING: Beginning("data", LENGTH)})
+        self.queryset = with_beginnings(self.queryset, request.user)
         self.read(request)
         known = people(self.model_admin.admin_site, request, (event.actor for event in self.result_list))
         for event in self.result_list:

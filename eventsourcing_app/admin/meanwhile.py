@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.folding import folding
+from eventsourcing_app.access.masking import may_view_payload
+from eventsourcing_app.access.past import changes_by_version
 from eventsourcing_app.access.visibility import is_whole, visible_trail
+from eventsourcing_app.admin.event_pages import BEGINNING, with_beginnings
 from eventsourcing_app.admin.people import people, told
+from eventsourcing_app.admin.summaries import summary_of
 from eventsourcing_app.admin.times import both
-from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, masked, summary, value_of_field
+from eventsourcing_app.admin.values import changed_fields, currency_of, label_of, masked, value_of_field
 from eventsourcing_app.aggregates.arguments import field_named
+from eventsourcing_app.aggregates.past.changes import diff
 from eventsourcing_app.aggregates.values import value_of
-from eventsourcing_app.exceptions import EventUnreadable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -80,7 +83,7 @@ def meanwhile(
     """
     model, until = type(aggregate), aggregate.version
     fields = [name for name in told if field_named(model, name) is not None]
-    trail = without_masked(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
+    trail = with_beginnings(visible_trail(user, aggregate), user).filter(version__gt=since, version__lte=until)
     events = list(trail.order_by("-version")[: MOST_EVENTS + 1])
     history = aggregate.history().filter(version__lte=until)
     tells = may_view_payload(user) and bool(events) and is_whole(user, history)
@@ -122,7 +125,7 @@ def _line(
         url=links.event_url(event.position),
         recorded=both(event.recorded_at),
         actor=told(event.actor, links, known),
-        summary=summary(event.data) if readable else masked(),
+        summary=summary_of(getattr(event, BEGINNING)) if readable else masked(),
         changes=changes,
     )
 
@@ -132,16 +135,13 @@ def _by_version(
 ) -> dict[int | None, list[ChangedField]]:
     model = type(aggregate)
     versions = [event.version or 0 for event in events]
-    found: dict[int | None, list[ChangedField]] = {}
-    with suppress(EventUnreadable):  # from the first on that nobody can read, nothing is known
-        for entry in model.objects.trail(aggregate.pk, since=min(versions) - 1, until=max(versions)):
-            found[entry.recorded.version] = changed_fields(model, entry.changes, shown=fields)
-    return found
+    found = changes_by_version(model, aggregate.stream_key, since=min(versions) - 1, until=max(versions))
+    return {version: changed_fields(model, changes, shown=fields) for version, changes in found.changes.items()}
 
 
 def _between(aggregate: EventSourcedModel, since: int, fields: Sequence[str]) -> list[ChangedField] | None:
     model = type(aggregate)
-    with suppress(EventUnreadable):
-        found: Any = model.objects.diff(aggregate.pk, since=since, until=aggregate.version)
-        return changed_fields(model, found.changes, shown=fields)
-    return None
+    found = None
+    with folding(model, aggregate.stream_key):
+        found = diff(model, aggregate.stream_key, since=since, until=aggregate.version)
+    return None if found is None else changed_fields(model, found.changes, shown=fields)

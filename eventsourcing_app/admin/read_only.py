@@ -51,7 +51,10 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
         return super().get_queryset(request).using(conf.DATABASE)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> M | None:
-        return super().get_object(request, object_id, from_field) if is_text(object_id) else None
+        try:
+            return super().get_object(request, object_id, from_field) if is_text(object_id) else None
+        except OverflowError:  # SQLite takes no such number, and of a foreign key Django does not know that
+            return None
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         require_reading(request)
@@ -83,6 +86,23 @@ class ReadOnlyAdmin(_ModelAdmin[M]):
 def shows_every_row(model_admin: admin.ModelAdmin[Any]) -> bool:
     """Whether a page has every row of its model for everybody: nobody has said otherwise in ``get_queryset()``."""
     return type(model_admin).get_queryset in (admin.ModelAdmin.get_queryset, ReadOnlyAdmin.get_queryset)
+
+
+def may_view_any_row(model_admin: admin.ModelAdmin[Any], request: HttpRequest) -> bool:
+    """Whether the user may view every row that the list has, whatever is in it.
+
+    An overridden ``has_view_permission()`` or ``has_change_permission()`` may decide by the row, so it is not believed
+    if it is asked about none.
+    """
+    kind = type(model_admin)
+    if kind.has_view_or_change_permission is not admin.ModelAdmin.has_view_or_change_permission:
+        return False
+    return (
+        kind.has_view_permission is admin.ModelAdmin.has_view_permission and model_admin.has_view_permission(request)
+    ) or (
+        kind.has_change_permission in (admin.ModelAdmin.has_change_permission, ReadOnlyAdmin.has_change_permission)
+        and model_admin.has_change_permission(request)
+    )
 
 
 def require_reading(request: HttpRequest) -> None:

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.utils.safestring import SafeString
 
-from eventsourcing_app.access.masking import may_view_payload, without_masked
+from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.past import changes_by_version
 from eventsourcing_app.admin.audited import told_fields
+from eventsourcing_app.admin.event_pages import BEGINNING, with_beginnings
 from eventsourcing_app.admin.people import people, told
+from eventsourcing_app.admin.summaries import summary_of
 from eventsourcing_app.admin.times import both
-from eventsourcing_app.admin.values import ChangedField, breakable, changed_fields, masked, summary
+from eventsourcing_app.admin.values import ChangedField, breakable, changed_fields, masked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -56,8 +58,8 @@ class Timeline(NamedTuple):
 
 
 def events_of(audited: Audited, request: HttpRequest) -> StoredEventQuerySet:
-    """Return the events that a timeline may show, with no more columns than it needs."""
-    return without_masked(audited.visible(request.user).defer("metadata", "hash"), request.user)
+    """Return the events that a timeline may show, with no more of them than it needs."""
+    return with_beginnings(audited.visible(request.user), request.user)
 
 
 def timeline(
@@ -86,7 +88,7 @@ def timeline(
                 type=breakable(event.type),
                 recorded=both(event.recorded_at),
                 actor=told(event.actor, links, known),
-                summary=summary(event.data) if shown else masked(),
+                summary=summary_of(getattr(event, BEGINNING)) if shown else masked(),
                 changes=None if found is None else _told(audited, found.changes.get(event.version or 0), shown_fields),
                 past_url=addresses.before_and_after(event.version or 0),
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.events import position_from
-from eventsourcing_app.access.past import UNREADABLE
+from eventsourcing_app.access.folding import folding
 from eventsourcing_app.admin.audited import told_fields, untold_fields
 from eventsourcing_app.admin.timeline import events_of, timeline
 from eventsourcing_app.admin.times import iso, relative, utc
@@ -102,12 +102,14 @@ def view(audited: Audited, asked: Question, latest: int, fields: Sequence[str]) 
     model, key = audited.model, audited.stream_key
     untold = [label_of(model, name) for name in untold_fields(model, fields)]
     version = None if asked.when is not None else asked.version or latest
-    try:
-        state = state_at(model, key, version=version, when=asked.when)
-    except model.DoesNotExist:
-        return View(is_final=True)
-    except UNREADABLE as error:
-        return View(version=version or 0, problem=str(error))
+    state = compared = None
+    with folding(model, key) as outcome:
+        try:
+            state = state_at(model, key, version=version, when=asked.when)
+        except model.DoesNotExist:
+            return View(is_final=True)
+    if state is None:
+        return View(version=version or 0, problem=outcome.problem)
     found = View(
         version=state.version,
         recorded_at=state.changed_at,
@@ -118,10 +120,10 @@ def view(audited: Audited, asked: Question, latest: int, fields: Sequence[str]) 
     other = asked.compare or latest
     if other == state.version:
         return found
-    try:
+    with folding(model, key) as outcome:
         compared = state_at(model, key, version=other)
-    except UNREADABLE as error:
-        return replace(found, problem=str(error))
+    if compared is None:
+        return replace(found, problem=outcome.problem)
     before, after = sorted((state, compared), key=lambda each: each.version)
     changes = changed_fields(
         model,

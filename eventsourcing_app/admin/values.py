@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -126,15 +127,19 @@ def value_of_field(model: type[Model] | None, name: str, value: Any, *, currency
     if isinstance(value, bool):  # no green or red: either may be right
         return _("Yes") if value else _("No")
     try:
-        field = _field(model, name)
-        if not getattr(field, "flatchoices", None):
-            if isinstance(value, Decimal):
-                return amount(value, currency)
-            if isinstance(value, datetime):
-                return of_a_value(value)
-        return str(display_for_field(value, field, NOTHING))
-    except (FieldDoesNotExist, ValueError, TypeError, AttributeError):
-        return str(display_for_value(value, NOTHING))
+        field: Any = _field(model, name)
+    except FieldDoesNotExist:
+        field = None
+    has_choices = bool(getattr(field, "flatchoices", None))
+    if isinstance(value, Decimal) and not has_choices:
+        return amount(value, currency)
+    if isinstance(value, datetime) and not has_choices:
+        return of_a_value(value)
+    if field is not None:
+        with suppress(ValueError, TypeError, AttributeError):
+            # Of a choice that code no longer has, Django would say that there is nothing.
+            return str(display_for_field(value, field, value if has_choices else NOTHING))
+    return str(display_for_value(value, NOTHING))
 
 
 def amount(value: Decimal, currency: str = "") -> str:
