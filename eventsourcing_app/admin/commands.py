@@ -291,7 +291,7 @@ class CommandsMixin(ExtendingMixin[A]):
             if self.model._base_manager.filter(pk=text).exists():
                 raise Http404
             return self.model._meta.pk.to_python(text)
-        except (TypeError, ValueError, ValidationError) as error:  # no such key
+        except (TypeError, ValueError, OverflowError, ValidationError) as error:  # no such key
             raise Http404 from error
 
     def _locked(self, request: HttpRequest, command: Command, pk: Any, version: int) -> A:
