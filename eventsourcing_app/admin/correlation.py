@@ -12,20 +12,21 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 
 from eventsourcing_app.access.correlation import MOST_EVENTS, correlation_of
-from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
+from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.visibility import may_view_events, visible_events
 from eventsourcing_app.admin.asked import asked, asked_position
 from eventsourcing_app.admin.durations import duration
+from eventsourcing_app.admin.event_pages import BEGINNING, with_beginnings
 from eventsourcing_app.admin.keyset import AFTER
 from eventsourcing_app.admin.lanes import lanes_of
 from eventsourcing_app.admin.links import Links, linked
 from eventsourcing_app.admin.pages import page
 from eventsourcing_app.admin.people import people, told
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, require_reading
-from eventsourcing_app.admin.summaries import LENGTH, summary_of
+from eventsourcing_app.admin.stream_names import names_of_streams
+from eventsourcing_app.admin.summaries import summary_of
 from eventsourcing_app.admin.times import utc
 from eventsourcing_app.admin.values import breakable, masked
-from eventsourcing_app.log.beginning import Beginning
 from eventsourcing_app.log.records import StoredEvent
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.access.correlation import Correlation, Node
     from eventsourcing_app.admin.people import Person
 
-_BEGINNING = "data_beginning"
 _LONGEST_TITLE = 40
 """Characters of the id that the title tells: a UUID is shorter, and below stands all of it."""
 _SHORTEST = timedelta(microseconds=100)
@@ -86,22 +86,20 @@ class CorrelationMixin(ReadOnlyAdmin[StoredEvent]):
         parameters = asked(request, ("id", AFTER))
         after = asked_position(parameters, AFTER)
         correlation_id = parameters.get("id", "")
-        shown = may_view_payload(request.user)
-        events = visible_events(request.user).defer(*PAYLOAD)
-        if shown:
-            events = events.annotate(**{_BEGINNING: Beginning("data", LENGTH)})
         try:
+            events = with_beginnings(visible_events(request.user), request.user)
             found = correlation_of(events, correlation_id, after=after or 0)
         except ValueError as error:
             raise BadRequest(str(error)) from error
         links = Links(self.admin_site, request)
+        names = names_of_streams(self.admin_site, request, found.events)
         context = {
             "correlation_id": correlation_id,
             "found": found,
             "after": after,
             "most": MOST_EVENTS,
-            "items": self._items(request, links, found, shown=shown),
-            "lanes": lanes_of(found),
+            "items": self._items(request, links, names, found),
+            "lanes": lanes_of(found, names),
             "duration": duration(found.duration) if found.duration is not None else None,
             "began": utc(found.events[0].recorded_at, exact=True) if found.events else None,
             "events_url": links.events_url(correlation_id=correlation_id),
@@ -111,13 +109,15 @@ class CorrelationMixin(ReadOnlyAdmin[StoredEvent]):
         title = _("Correlation %(id)s") % {"id": Truncator(correlation_id).chars(_LONGEST_TITLE)}
         return page(request, self, self.correlation_template, context, title=title)
 
-    def _items(self, request: HttpRequest, links: Links, found: Correlation, *, shown: bool) -> list[Item]:
-        nodes = list(found.nodes())
+    def _items(
+        self, request: HttpRequest, links: Links, names: Mapping[tuple[str, str], str], found: Correlation
+    ) -> list[Item]:
+        nodes, shown = list(found.nodes()), may_view_payload(request.user)
         known = people(self.admin_site, request, (event.actor for event in found.events))
         levels = [*(min(node.level, _MOST_LEVELS) for node in nodes), 0]
         first = found.events[0] if found.events else None
         return [
-            _item(node, links, known, first or node.event, shown=shown, level=level, following=following)
+            _item(node, links, known, names, first or node.event, shown=shown, level=level, following=following)
             for node, level, following in zip(nodes, levels, levels[1:], strict=False)
         ]
 
@@ -130,6 +130,7 @@ def _item(
     node: Node,
     links: Links,
     known: Mapping[str, Person],
+    names: Mapping[tuple[str, str], str],
     first: StoredEvent,
     *,
     shown: bool,
@@ -141,9 +142,9 @@ def _item(
         event=event,
         url=links.event_url(event.position),
         type=breakable(event.type),
-        stream=links.stream(event, in_brief=True),
+        stream=links.stream(event, names, in_brief=True),
         actor=told(event.actor, links, known),
-        summary=summary_of(getattr(event, _BEGINNING)) if shown else masked(),
+        summary=summary_of(getattr(event, BEGINNING)) if shown else masked(),
         since_first=_told(event.recorded_at - first.recorded_at),
         since_cause=_told(node.since_cause),
         cause=_cause(node, links, event.correlation_id),

@@ -121,8 +121,8 @@ class EventListAdmin(ColumnsAdmin[StoredEvent]):
 
     @column(_("stream"))
     def stream(self, event: StoredEvent, reader: Reader) -> str:
-        """Its stream, which leads to the aggregate."""
-        return reader.links.stream(event, in_brief=True)
+        """Its stream, by the name of the aggregate, to which it leads."""
+        return reader.links.stream(event, event.stream_names, in_brief=True)  # type: ignore[attr-defined]  # by the list
 
     @column(_("type"))
     def wire_name(self, event: StoredEvent, reader: Reader) -> str:

@@ -17,6 +17,7 @@ from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.payload import Payload, leaves_of
 from eventsourcing_app.admin.people import people, told
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.admin.stream_names import names_of_streams
 from eventsourcing_app.admin.targets import urls_of
 from eventsourcing_app.admin.times import relative, utc
 from eventsourcing_app.admin.values import breakable, pretty
@@ -90,6 +91,9 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
         visible = visible_events(request.user)
         found = found_deliveries(request, event)
         known = people(self.admin_site, request, [event.actor, *actors_of(found)])
+        cause, children = parent_of(visible, event), children_of(visible, event)
+        around = [event, *children.events, *([] if cause is None else [cause])]
+        names = names_of_streams(self.admin_site, request, around)
         context.update(
             title=_("Event %(position)d: %(type)s") % {"position": event.position, "type": event.type},
             subtitle=None,
@@ -97,11 +101,13 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
             event_type=breakable(event.type),
             recorded=utc(event.recorded_at, exact=True),
             recorded_ago=relative(event.recorded_at),
-            stream=links.stream(event),
+            stream=links.stream(event, names),
             actor=told(event.actor, links, known),
             correlation=links.events(event.correlation_id, correlation_id=event.correlation_id),
             **self._places(links, visible, event),
-            **self._surroundings(links, visible, event),
+            cause=None if cause is None else _named(links, names, cause),
+            children=[_named(links, names, child) for child in children.events],
+            more_children_url=links.events_url(causation_id=str(event.event_id)) if children.has_more else None,
             **self._said(request, links, visible, event),
             deliveries=told_deliveries(request, links, found, known),
         )
@@ -117,16 +123,6 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
             "stream_url": links.events_url(**stream),
             "trail_url": links.aggregate_url(**stream, page="history") if event.version else None,
             "correlation_url": links.correlation_url(event.correlation_id),
-        }
-
-    def _surroundings(self, links: Links, visible: StoredEventQuerySet, event: StoredEvent) -> dict[str, Any]:
-        """What caused it, and what it caused."""
-        cause, children = parent_of(visible, event), children_of(visible, event)
-        more = links.events_url(causation_id=str(event.event_id)) if children.has_more else None
-        return {
-            "cause": None if cause is None else _named(links, cause),
-            "children": [_named(links, child) for child in children.events],
-            "more_children_url": more,
         }
 
     def _said(
@@ -174,5 +170,6 @@ class EventPageMixin(ReadOnlyAdmin[StoredEvent]):
         )
 
 
-def _named(links: Links, event: StoredEvent) -> Named:
-    return Named(event, links.event_url(event.position), breakable(event.type), links.stream(event, in_brief=True))
+def _named(links: Links, names: Mapping[tuple[str, str], str], event: StoredEvent) -> Named:
+    stream = links.stream(event, names, in_brief=True)
+    return Named(event, links.event_url(event.position), breakable(event.type), stream)

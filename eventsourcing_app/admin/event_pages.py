@@ -10,6 +10,7 @@ from django.core.exceptions import BadRequest
 from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
 from eventsourcing_app.admin.keyset import AFTER, BEFORE, KeysetChangeList
 from eventsourcing_app.admin.people import people
+from eventsourcing_app.admin.stream_names import names_of_streams
 from eventsourcing_app.admin.summaries import LENGTH
 from eventsourcing_app.log.beginning import Beginning
 
@@ -43,7 +44,7 @@ def with_beginnings(events: StoredEventQuerySet, user: Viewer) -> StoredEventQue
 class EventList(KeysetChangeList):
     """A page of events. It shows one line of the data, so it fetches no more than that takes.
 
-    Each comes with the ``people`` among the actors of the page.
+    Each comes with the ``people`` among the actors of the page, and with the ``stream_names``.
     """
 
     is_live: bool
@@ -60,9 +61,11 @@ class EventList(KeysetChangeList):
         self.has_active_filters = self.has_active_filters or SEARCH_VAR in self.params
         self.queryset = with_beginnings(self.queryset, request.user)
         self.read(request)
-        known = people(self.model_admin.admin_site, request, (event.actor for event in self.result_list))
+        site = self.model_admin.admin_site
+        known = people(site, request, (event.actor for event in self.result_list))
+        names = names_of_streams(site, request, self.result_list)
         for event in self.result_list:
-            event.people = known
+            event.people, event.stream_names = known, names
             setattr(event, STAYS, self.is_live)
 
     def read(self, request: HttpRequest) -> None:

@@ -15,7 +15,7 @@ from django.utils.translation import ngettext
 from eventsourcing_app.access.correlation import stream_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from eventsourcing_app.access.correlation import Correlation
     from eventsourcing_app.log.records import StoredEvent
@@ -63,10 +63,11 @@ class Lanes:
         return self.width - _MARGIN
 
 
-def lanes_of(correlation: Correlation) -> Lanes:
-    """Draw the events of a correlation."""
+def lanes_of(correlation: Correlation, names: Mapping[tuple[str, str], str]) -> Lanes:
+    """Draw the events of a correlation. ``names`` are those of streams that have one, by the type that events say."""
     rows = _rows(correlation.streams)
-    lanes = _lanes(correlation.streams)
+    called = {stream_of(event): names.get((event.stream_type, event.stream_key)) for event in correlation.events}
+    lanes = _lanes([f"{type_} {called.get((type_, key)) or key}".strip() for type_, key in correlation.streams])
     xs = _across(correlation.events)
     dots = {}
     for event, x in zip(correlation.events, xs, strict=True):
@@ -84,8 +85,7 @@ def _rows(streams: Sequence[tuple[str, str]]) -> dict[tuple[str, str], int]:
     return {stream: min(number, _MOST_LANES - 1) for number, stream in enumerate(streams)}
 
 
-def _lanes(streams: Sequence[tuple[str, str]]) -> list[Lane]:
-    names = [f"{stream_type} {stream_key}".strip() for stream_type, stream_key in streams]
+def _lanes(names: Sequence[str]) -> list[Lane]:
     more = len(names) - _MOST_LANES
     if more > 0:
         others = ngettext("%(count)d other stream", "%(count)d other streams", more + 1) % {"count": more + 1}

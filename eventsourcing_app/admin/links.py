@@ -61,9 +61,20 @@ class Links:
 
     # Aggregates
 
-    def stream(self, event: StoredEvent, *, in_brief: bool = False) -> SafeString | str:
-        """The stream of an event, with a link to its aggregate."""
-        key = brief(event.stream_key) if in_brief else event.stream_key
+    def stream(
+        self, event: StoredEvent, names: Mapping[tuple[str, str], str], *, in_brief: bool = False
+    ) -> SafeString | str:
+        """The stream of an event by its name, with a link to its aggregate. ``names`` are those of the page's streams.
+
+        In brief the key is on hover where there is a name.
+        """
+        name = names.get((event.stream_type, event.stream_key))
+        if name is None:
+            key = brief(event.stream_key) if in_brief else event.stream_key
+        elif in_brief:
+            key = format_html('<span title="{}">{}</span>', event.stream_key, name)
+        else:
+            key = format_html("{}, {}", event.stream_key, name)
         text = format_html("{} {}", breakable(event.stream_type), key)
         return linked(text, self.aggregate_url(event.stream_type, event.stream_key) if event.version else None)
 

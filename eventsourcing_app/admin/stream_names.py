@@ -1,0 +1,64 @@
+"""Streams by name: what the aggregate is called that an event belongs to, for viewers who may see it in this site.
+
+One query for each model among the events of a page, however many they are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ValidationError
+from django.db.models import Model
+
+from eventsourcing_app.access.streams import models_by_stream_type
+from eventsourcing_app.aggregates.keys import pk_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from django.contrib.admin import AdminSite
+    from django.http import HttpRequest
+
+    from eventsourcing_app.aggregates.model import EventSourcedModel
+    from eventsourcing_app.log.records import StoredEvent
+
+_LARGEST_KEY = 2**63
+
+
+def names_of_streams(
+    site: AdminSite, request: HttpRequest, events: Iterable[StoredEvent]
+) -> Mapping[tuple[str, str], str]:
+    """Return, by type and key of a stream, what aggregates are called whose model says so and which the viewer may see.
+
+    That is the text of the row as it is now. What has no row, or only Django's text for one, is left out.
+    """
+    models = models_by_stream_type()
+    keys: dict[type[EventSourcedModel], dict[Any, set[tuple[str, str]]]] = {}
+    for event in events:
+        model = models.get(event.stream_type)
+        if model is None or event.version is None or model.__str__ is Model.__str__:
+            continue
+        if (key := _key_of(model, event.stream_key)) is not None:
+            keys.setdefault(model, {}).setdefault(key, set()).add((event.stream_type, event.stream_key))
+    names = {}
+    for model, streams in keys.items():
+        for row in _rows(site, request, model, list(streams)):
+            names.update(dict.fromkeys(streams.get(row.pk, ()), str(row)))
+    return names
+
+
+def _rows(site: AdminSite, request: HttpRequest, model: type[EventSourcedModel], keys: list[Any]) -> list[Any]:
+    shown: Any = site._registry.get(model)
+    if shown is None or not shown.has_view_or_change_permission(request):
+        return []
+    rows = shown.get_queryset(request).filter(pk__in=keys)
+    return [row for row in rows if shown.has_view_or_change_permission(request, row)]
+
+
+def _key_of(model: type[EventSourcedModel], stream_key: str) -> Any:
+    try:
+        key = pk_of(model, stream_key)
+    except (ValidationError, ValueError, TypeError):
+        return None
+    # A number that no column holds is not worth a query, and SQLite would refuse it.
+    return None if isinstance(key, int) and abs(key) >= _LARGEST_KEY else key
