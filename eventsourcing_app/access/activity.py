@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MINUTES: Final = 60
 COUNTED: Final = 10_000
 """Positions that are looked at one by one; if the hour spans more of them, it is estimated."""
-STRETCHES: Final = 3_000
+STRETCHES: Final = 1_000
 """Positions that are drawn for an estimate."""
 _MINUTE = timedelta(minutes=1)
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db.models import Max
+from django.db.models import OuterRef, Subquery
 
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.access.subscriptions import quotes_payload, visible_parked
 from eventsourcing_app.access.visibility import narrowed_positions
+from eventsourcing_app.conf import conf
+from eventsourcing_app.subscriptions.records import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -70,16 +72,17 @@ def last_line(error: str) -> str:
 
 
 def _of_parked(user: Viewer, names: Sequence[str], *, shown: bool) -> Iterable[tuple[str, Failure]]:
-    """The parked events that failed last, and now and then another that failed at the same moment.
+    """The parked events of these subscriptions that failed last, one of each segment that has some.
 
-    No index leads to them, and to sort all that is parked would cost more than to look at it twice. The moments are
-    compared by the database: SQLite keeps those of its own clock in another form than those that it is given.
+    An index leads to them. The moments are compared by the database: SQLite keeps those of its own clock in another
+    form than those that it is given.
     """
     if not names:
         return
-    parked = visible_parked(user).filter(segment__subscription__in=names, last_failed_at__isnull=False).order_by()
-    moments = parked.values("segment__subscription").annotate(last=Max("last_failed_at")).values("last")
-    last = parked.filter(last_failed_at__in=moments)
+    parked = visible_parked(user).filter(last_failed_at__isnull=False)
+    of_segment = parked.filter(segment=OuterRef("pk")).order_by("-last_failed_at", "-position").values("pk")[:1]
+    segments = Segment.objects.using(conf.DATABASE).filter(subscription__in=names).order_by()
+    last = parked.filter(pk__in=segments.annotate(last=Subquery(of_segment)).values("last"))
     columns = ("segment__subscription", "last_failed_at", "position", *(("reason",) if shown else ()))
     for name, moment, position, *reason in last.order_by("last_failed_at", "position").values_list(*columns):
         yield name, Failure(moment, position, reason[0] if reason else None)

@@ -46,6 +46,7 @@ class ParkedList(KeysetChangeList):
     groups_by_error = False
 
     def get_results(self, request: HttpRequest) -> None:
+        self.queryset = self.queryset.defer("error")  # its line is shown, not all of it
         super().get_results(request)
         # An event stands under its row, and no row of the page is left out: so all that can be ticked is here.
         self.show_admin_actions = True

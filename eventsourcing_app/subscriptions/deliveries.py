@@ -9,12 +9,14 @@ What nobody keeps, this cannot tell: whether a subscription reacted to events of
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from django.core.exceptions import ImproperlyConfigured
-from django.db.models import Q
+from django.db.models import Q, TextField
+from django.db.models.functions import Cast
 
 from eventsourcing_app.conf import conf
 from eventsourcing_app.events import topics
@@ -73,7 +75,7 @@ def deliveries(event: StoredEvent) -> list[Delivery]:
 
     ``event`` needs no payload. Of acts only what names them is fetched, and their data.
     """
-    rows = [row for row in _subscriptions() if reacts_to(row, event.type)]
+    rows = _reacting(event.type)
     if not rows:
         return []
     segments = _segments(rows, Sequences().of(event))
@@ -82,20 +84,27 @@ def deliveries(event: StoredEvent) -> list[Delivery]:
     return [_delivery(row, segments.get(row.name), parked, acts.get(row.name, ()), event.position) for row in rows]
 
 
-def reacts_to(row: Subscription, type_: str) -> bool:
-    """Whether a subscription, as it is stored, reacts to events of this wire name."""
+def _reacting(type_: str) -> list[Subscription]:
+    """Return the subscriptions that react to events of this wire name, as they are stored, by name.
+
+    Many may do so to the same types, and few to this one: what they react to is read once for each wording of it.
+    """
     try:
         declaration = registry.find(type_)
     except ImproperlyConfigured:  # claimed by two classes: a check says so
         declaration = None
     # A pattern names an event by any of its names, as it does for the workers.
     names = (type_,) if declaration is None else declaration.names
-    return any(topics.matches(pattern, name) for pattern in row.types for name in names)
-
-
-def _subscriptions() -> Iterable[Subscription]:
-    columns = ("name", "kind", "status", "types", "segment_count", "started_after")
-    return stored().only(*columns).order_by("name")
+    columns = ("name", "kind", "status", "segment_count", "started_after")
+    reacts: dict[str, bool] = {}
+    rows = []
+    known = stored().annotate(said=Cast("types", TextField())).order_by("name")
+    for said, *values in known.values_list("said", *columns):
+        if said not in reacts:
+            reacts[said] = any(topics.matches(pattern, name) for pattern in json.loads(said) for name in names)
+        if reacts[said]:
+            rows.append(Subscription(**dict(zip(columns, values, strict=True))))
+    return rows
 
 
 def _segments(rows: Sequence[Subscription], sequence: str) -> dict[str, Segment]:

@@ -13,21 +13,28 @@ from eventsourcing_app.subscriptions.records import ParkedEvent, Segment, Subscr
 
 if TYPE_CHECKING:
     from collections.abc import Collection
+    from datetime import datetime
 
+# Many stand at the same checkpoint: the log is looked into once for each.
 _LAGS = """
-SELECT g.*, head.last, CASE WHEN g.checkpoint < head.last THEN (
-    SELECT l.recorded_at FROM {log} l WHERE l.position > g.checkpoint ORDER BY l.position LIMIT 1
-) END, CASE WHEN g.parked > 0 THEN (
-    SELECT count(*) FROM {parked} p JOIN {segment} s ON s.id = p.segment_id
-    WHERE s.subscription_id = g.name AND p.state = 'dead'
-) ELSE 0 END
-FROM (
+WITH g AS (
     SELECT b.name, b.kind, b.status, b.status_reason, b.rate, count(s.id) AS segments,
         coalesce(min(s.checkpoint), b.started_after) AS checkpoint, coalesce(sum(s.parked), 0) AS parked
     FROM {subscription} b LEFT JOIN {segment} s ON s.subscription_id = b.name {chosen}
     GROUP BY b.name, b.kind, b.status, b.status_reason, b.rate, b.started_after
-) AS g
-CROSS JOIN (SELECT coalesce(max(position), 0) AS last FROM {log}) AS head ORDER BY g.name
+), head AS (
+    SELECT coalesce(max(position), 0) AS last FROM {log}
+), ahead AS (
+    SELECT c.checkpoint, (
+        SELECT l.recorded_at FROM {log} l WHERE l.position > c.checkpoint ORDER BY l.position LIMIT 1
+    ) AS since
+    FROM (SELECT checkpoint FROM g GROUP BY checkpoint) AS c CROSS JOIN head WHERE c.checkpoint < head.last
+)
+SELECT g.*, head.last, ahead.since, CASE WHEN g.parked > 0 THEN (
+    SELECT count(*) FROM {parked} p JOIN {segment} s ON s.id = p.segment_id
+    WHERE s.subscription_id = g.name AND p.state = 'dead'
+) ELSE 0 END
+FROM g CROSS JOIN head LEFT JOIN ahead ON ahead.checkpoint = g.checkpoint ORDER BY g.name
 """
 
 
@@ -65,10 +72,11 @@ def lags(names: Collection[str] | None = None) -> list[Lag]:
     with connection.cursor() as cursor:
         cursor.execute(_LAGS.format(**tables, chosen=chosen), None if names is None else list(names))
         rows = cursor.fetchall()
-    return [_lag_of(row) for row in rows]
+    now = clock.now()
+    return [_lag_of(row, now) for row in rows]
 
 
-def _lag_of(row: Any) -> Lag:
+def _lag_of(row: Any, now: datetime) -> Lag:
     name, kind, status, reason, rate, segments, checkpoint, parked, last, since, dead = row
     moment = moment_of(since)
     return Lag(
@@ -81,7 +89,7 @@ def _lag_of(row: Any) -> Lag:
         checkpoint=checkpoint,
         parked=int(parked),
         events=max(0, last - checkpoint),
-        seconds=0.0 if moment is None else max(0.0, (clock.now() - moment).total_seconds()),
+        seconds=0.0 if moment is None else max(0.0, (now - moment).total_seconds()),
         dead=dead,
     )
 

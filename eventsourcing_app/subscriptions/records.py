@@ -151,6 +151,13 @@ class ParkedEvent(models.Model):
         indexes = (
             # The streams that wait, in order.
             models.Index(fields=("segment", "sequence", "position"), name="eventsourcing_parked_sequence"),
+            # What failed last, and how many are dead, however many are parked.
+            models.Index(
+                fields=("segment", "last_failed_at", "position"),
+                condition=models.Q(last_failed_at__isnull=False),
+                name="eventsourcing_parked_failed",
+            ),
+            models.Index(fields=("segment",), condition=models.Q(state="dead"), name="eventsourcing_parked_dead"),
         )
 
     def __str__(self) -> str:

@@ -51,7 +51,7 @@ def small_office(job: Job) -> Sample:
     """The small log. It has as much of everything as fills one page."""
     _beginning(job.scale.short_trail, subscriptions=min(_SMALL, job.scale.subscriptions))
     _fill(job.scale.small_log, each=2)
-    _park(min(_TOGETHER + 1, job.scale.parked))
+    _park(min(2 * (_TOGETHER + 1), job.scale.parked))  # of two subscriptions, each more than one page
     return _nothing
 
 
