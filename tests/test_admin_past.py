@@ -57,6 +57,13 @@ class CustomerAdmin(AuditTrailMixin, ThirdPartyAdmin):  # type: ignore[type-arg]
         return Contract.objects.filter(customer=obj).first()
 
 
+class OwnContracts(EventSourcedAdmin[Contract]):
+    """Shows those of some customers."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Contract]:
+        return super().get_queryset(request).exclude(customer__name="theirs")
+
+
 class OwnLeases(EventSourcedAdmin[Lease]):
     """Shows some of the rows."""
 
@@ -80,6 +87,8 @@ site.register(Lease, EventSourcedAdmin)
 site.register(Customer, CustomerAdmin)
 narrow = admin.AdminSite(name="narrow")
 narrow.register(Lease, OwnLeases)
+narrow.register(Contract, OwnContracts)
+narrow.register(Customer, CustomerAdmin)
 lenient = admin.AdminSite(name="lenient")
 lenient.register(Lease, OwnAndGoneLeases)
 urlpatterns = [path("admin/", site.urls), path("narrow/", narrow.urls), path("lenient/", lenient.urls)]
@@ -350,6 +359,16 @@ def kept_by_django(obj: Model, text: str) -> None:
         action_flag=CHANGE,
         change_message=text,
     )
+
+
+def test_another_model_tells_no_history_of_what_the_admin_of_the_aggregate_keeps_back(root: Client) -> None:
+    for name, status in (("ours", 200), ("theirs", 403)):
+        customer = Customer.objects.create(name=name)
+        Contract.objects.perform_new(Contract.sign, customer_id=customer.pk, terms=("thirty days",))
+        base = f"/narrow/samples/customer/{customer.pk}/"
+        for page in ("trail/", "past/", "past/?version=1&part=1"):
+            assert root.get(base + page).status_code == status, page
+        assert ("thirty days" in text_of(root.get(f"{base}change/"))) is (status == 200)
 
 
 def test_an_admin_of_another_model_shows_the_history_that_it_names(root: Client) -> None:

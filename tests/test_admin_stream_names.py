@@ -110,6 +110,19 @@ def test_what_has_no_name_or_no_row_or_no_model_here_goes_by_its_key(ada: Accoun
         assert f'<span title="{key}">…{str(key)[-8:]}</span>' in text
 
 
+def test_a_name_that_cannot_be_told_breaks_no_page(
+    ada: Account, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(_account: Account) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Account, "__str__", fail)
+    client = client_with(SEES, TELLS)
+    for url in pages(ada.pk).values():
+        assert str(ada.pk) in said(client.get(url)), url
+    assert "The name of a Account could not be told." in caplog.text
+
+
 def test_names_take_one_query_for_each_model_however_many_there_are(ada: Account) -> None:
     client = client_with(SEES, TELLS)
 

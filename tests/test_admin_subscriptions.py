@@ -392,6 +392,17 @@ def test_a_form_that_is_sent_twice_is_done_once(operator: Client, act: str, give
     assert send(operator, act, seen=seen_in(answer, 409), **given).status_code == 302  # once more, knowingly
 
 
+def test_a_form_that_was_wrong_is_still_of_what_it_came_from(operator: Client) -> None:
+    failing(set())
+    deliver()
+    seen = seen_in(operator.get(f"{ONE}/act/reset/"))
+    operate.catch_up(NAME, reason="somebody else")
+    wrong = send(operator, "reset", reason="", to="beginning", seen=seen)
+    assert seen_in(wrong, 422) == seen
+    again = send(operator, "reset", to="beginning", seen=seen_in(wrong, 422))
+    assert "Something was done to t.operated since this page was made" in text_of(again, 409)
+
+
 def test_a_form_skips_only_what_the_subscription_has_stopped_at(operator: Client, settings: Any) -> None:
     failing({2})
     opened = wallet(adds=3)

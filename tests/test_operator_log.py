@@ -189,6 +189,13 @@ def none_of_mail(events: QuerySet[StoredEvent], _user: object) -> QuerySet[Store
     return events.exclude(stream_key="samples.mail")
 
 
+def test_it_is_told_where_what_is_visible_is_distinct(root: Client, settings: Any) -> None:
+    subscription("samples.mail")
+    acts(2)
+    settings.EVENTSOURCING = {"DISPATCHER": "none", "VISIBLE_EVENTS": lambda events, _user: events.distinct()}
+    assert len(lines(root)) == 2
+
+
 def test_acts_that_are_not_there_for_a_user_are_not_told(root: Client, settings: Any) -> None:
     for name in ("samples.mail", "samples.sms"):
         subscription(name)

@@ -125,7 +125,7 @@ def _positions(parts: Sequence[StoredEventQuerySet], limit: int, *, rising: bool
             sql, given = walk.query.get_compiler(walk.db).as_sql()
         except EmptyResultSet:  # nothing is there for this user
             continue
-        walks.append(f"SELECT * FROM ({sql}) AS walk")
+        walks.append(f"SELECT walk.position FROM ({sql}) AS walk")
         params += given
     if not walks:
         return []

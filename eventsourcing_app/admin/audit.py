@@ -277,7 +277,8 @@ class AuditTrailMixin(ExtendingMixin[M]):
             return True
         shown_by = self._admin_of(audited.model)
         if shown_by is not None:
-            return bool(shown_by.has_view_or_change_permission(request, audited.row))
+            row, may = audited.row, bool(shown_by.has_view_or_change_permission(request, audited.row))
+            return may and row is not None and shown_by.get_queryset(request).filter(pk=row.pk).exists()
         options = audited.model._meta
         return request.user.has_perm(f"{options.app_label}.view_{options.model_name}")
 

@@ -5,9 +5,11 @@ One query for each model among the events of a page, however many they are.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ValidationError
+from django.db import DatabaseError
 from django.db.models import Model
 
 from eventsourcing_app.access.streams import models_by_stream_type
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from eventsourcing_app.aggregates.model import EventSourcedModel
     from eventsourcing_app.log.records import StoredEvent
 
+logger = logging.getLogger(__name__)
 _LARGEST_KEY = 2**63
 
 
@@ -43,8 +46,20 @@ def names_of_streams(
     names = {}
     for model, streams in keys.items():
         for row in _rows(site, request, model, list(streams)):
-            names.update(dict.fromkeys(streams.get(row.pk, ()), str(row)))
+            if name := _name_of(row):
+                names.update(dict.fromkeys(streams.get(row.pk, ()), name))
     return names
+
+
+def _name_of(row: EventSourcedModel) -> str:
+    """What a row is called; nothing where its ``__str__`` fails: a page of the log must not."""
+    try:
+        return str(row)
+    except DatabaseError:
+        raise
+    except Exception:
+        logger.exception("The name of a %s could not be told.", type(row).__name__)
+        return ""
 
 
 def _rows(site: AdminSite, request: HttpRequest, model: type[EventSourcedModel], keys: list[Any]) -> list[Any]:
@@ -52,13 +67,16 @@ def _rows(site: AdminSite, request: HttpRequest, model: type[EventSourcedModel],
     if shown is None or not shown.has_view_or_change_permission(request):
         return []
     rows = shown.get_queryset(request).filter(pk__in=keys)
+    related = shown.get_list_select_related(request)  # by which its own list names rows without a query for each
+    if related:
+        rows = rows.select_related(*(() if related is True else related))
     return [row for row in rows if shown.has_view_or_change_permission(request, row)]
 
 
 def _key_of(model: type[EventSourcedModel], stream_key: str) -> Any:
     try:
         key = pk_of(model, stream_key)
-    except (ValidationError, ValueError, TypeError):
+    except (ValidationError, ValueError, TypeError, ArithmeticError):
         return None
     # A number that no column holds is not worth a query, and SQLite would refuse it.
     return None if isinstance(key, int) and abs(key) >= _LARGEST_KEY else key

@@ -142,28 +142,32 @@ class SubscriptionAdmin(SubscriptionColumns):
         if not (may_view_subscriptions(request.user) and may_operate(request.user)):
             raise PermissionDenied
         row, chosen = self.get_object(request, unquote(object_id)), ACTS.get(act)
+        # Before the figures are read that the page will show; a form that is wrong still is of those that it came from.
+        sent = request.method == "POST"
+        seen = request.POST.get("seen", "") if sent else "" if row is None else _as_seen(row)
         known = [] if row is None else overviews([row])
         if not known or chosen is None:
             raise Http404
         overview, status = known[0], 200
         hidden = hidden_positions(request.user, known)
-        form = chosen.form(request.POST if request.method == "POST" else None, overview=overview, hidden=hidden)
+        form = chosen.form(request.POST if sent else None, overview=overview, hidden=hidden)
         if form.is_bound:
             status = 422
             if form.is_valid():
                 try:
-                    told = _act(chosen, overview, form, seen=request.POST.get("seen", ""))
+                    told = _act(chosen, overview, form, seen=seen)
                 except OperationRefused as refused:
                     form.add_error(None, str(refused))
-                    status = 409
+                    status, seen = 409, ""  # which is said: the next decision is about what is now
                 else:
                     self.message_user(request, told, messages.SUCCESS)
                     return HttpResponseRedirect(self._url_of(overview.row.name))
-        return self._act_page(request, chosen, overview, form, status=status)
+        return self._act_page(request, chosen, overview, form, seen=seen, status=status)
 
     def _act_page(
-        self, request: HttpRequest, act: Act, overview: Overview, form: ActForm, *, status: int
+        self, request: HttpRequest, act: Act, overview: Overview, form: ActForm, *, seen: str, status: int
     ) -> HttpResponse:
+        seen = seen or _as_seen(overview.row)
         if form.is_bound:  # somebody else may have acted
             overview = next(iter(overviews(list(stored().filter(name=overview.row.name)))), overview)
         name = overview.row.name
@@ -173,7 +177,7 @@ class SubscriptionAdmin(SubscriptionColumns):
             "act": act,
             "form": form,
             "is_possible": is_possible,
-            "hidden": [("seen", _as_seen(overview.row))],
+            "hidden": [("seen", seen)],
             "back_url": self._url_of(name),
         }
         crumbs = [Crumb(self._url_of(name), name)]
