@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib import admin
 from django.urls import path
+from django.utils.html import escape
 
 from eventsourcing_app.admin import ParkedEventAdmin, StoredEventAdmin, SubscriptionAdmin
 from eventsourcing_app.admin.columns import column
@@ -92,6 +93,25 @@ def test_a_column_of_ours_masks_what_a_field_of_its_name_would_tell() -> None:
     page = text_of(client_with(SEES).get(EVENTS))
     assert "owner: Ada" not in page
     assert "masked" in page
+
+
+def test_a_field_that_is_masked_elsewhere_is_masked_where_a_list_names_it(
+    own_subscriptions: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parked = one_parked()
+    Subscription.objects.filter(name=NAME).update(status="halted", status_reason=parked.reason)
+    digest = str(bytes(StoredEvent.objects.get(position=parked.position).hash))
+    monkeypatch.setattr(OurEventAdmin, "list_display", ("position", "metadata", "hash"))
+    monkeypatch.setattr(OurParkedAdmin, "list_display", ("wire_name", "reason"))
+    monkeypatch.setattr(OurSubscriptionAdmin, "list_display", ("name_in_words", "status_reason"))
+    sees = (SEES, "view_subscription", "view_parkedevent")
+    blind, seeing = client_with(*sees, name="blind"), client_with(*sees, READS, name="seeing")
+    for address in (EVENTS, PARKED, SUBSCRIPTIONS):
+        hidden, shown = text_of(blind.get(address)), text_of(seeing.get(address))
+        assert "es-masked" in hidden, address
+        assert parked.reason not in hidden, address
+        assert escape(digest) not in hidden, address
+        assert "es-masked" not in shown, address
 
 
 def test_a_list_of_ones_own_leaves_tail_and_export_as_they_are() -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from functools import wraps
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
+from django.contrib import admin
 from django.db import models
 from django.http import HttpRequest
 
 from eventsourcing_app.access.masking import may_view_payload
 from eventsourcing_app.admin.links import Links
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin
+from eventsourcing_app.admin.values import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from django.utils.functional import _StrOrPromise
 
@@ -50,6 +52,9 @@ def column(description: _StrOrPromise) -> Callable[[F], F]:
 class ColumnsAdmin(ReadOnlyAdmin[M]):
     """Shows columns that are declared by ``@column``."""
 
+    masked_fields: ClassVar[Sequence[str]] = ()
+    """Fields that say what a payload may say: a list that names one shows it only to who may see payloads."""
+
     def get_list_display(self, request: HttpRequest) -> Any:
         reader = Reader(request, Links(self.admin_site, request), may_view_payload(request.user))
         return [self._made_for(reader, name) for name in super().get_list_display(request)]
@@ -63,7 +68,8 @@ class ColumnsAdmin(ReadOnlyAdmin[M]):
         found = (vars(each).get(name) for each in type(self).__mro__ if isinstance(name, str))
         declared = next((each for each in found if getattr(each, "is_for_reader", False)), None)
         if declared is None:
-            return name
+            is_masked = name in self.masked_fields and not reader.sees_payload and not hasattr(type(self), name)
+            return self._masked(name) if is_masked else name
         method = getattr(self, name)  # an override need not be declared again: it must not uncover a field
 
         @wraps(declared)  # with its name, by which styles know the column
@@ -71,3 +77,13 @@ class ColumnsAdmin(ReadOnlyAdmin[M]):
             return method(row, reader)
 
         return made
+
+    def _masked(self, name: str) -> Callable[[M], str]:
+        field: Any = self.opts.get_field(name)
+
+        @admin.display(description=field.verbose_name)
+        def shown(row: M) -> str:
+            return masked()
+
+        shown.__name__ = name
+        return shown

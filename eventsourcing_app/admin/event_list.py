@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from eventsourcing_app.access.download import download_of
 from eventsourcing_app.access.events import FILTERS, found
 from eventsourcing_app.access.export import CONTENT_TYPES, Export
-from eventsourcing_app.access.masking import without_masked
+from eventsourcing_app.access.masking import PAYLOAD, without_masked
 from eventsourcing_app.access.timeouts import ReadTimedOut, bounded_read
 from eventsourcing_app.access.visibility import may_export_events, may_view_events, visible_events
 from eventsourcing_app.admin.columns import ColumnsAdmin, Reader, column
@@ -53,6 +53,7 @@ E = TypeVar("E", bound=EventList)
 class EventListAdmin(ColumnsAdmin[StoredEvent]):
     """The list, its exports and its live tail; all of them have the same filters and the same search."""
 
+    masked_fields = PAYLOAD
     list_display: ListDisplay = (
         "position",
         "recorded",

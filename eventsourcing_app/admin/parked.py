@@ -65,6 +65,7 @@ class ParkedEventAdmin(ColumnsAdmin[ParkedEvent]):
     other actions than these two: no form of the admin writes.
     """
 
+    masked_fields = ("reason", "error")
     list_display: ListDisplay = ("event", "wire_name", "state_in_short", "error", "subscription", "stream", "seen")
     list_display_links = ("wire_name",)
     list_filter = (SubscriptionFilter, StateFilter)

@@ -72,6 +72,7 @@ class SubscriptionAdmin(SubscriptionColumns):
     besides, and to see what errors quote ``eventsourcing_app.view_payload``.
     """
 
+    masked_fields = ("status_reason",)  # that of an error which has halted it
     list_display: ListDisplay = ("name_in_words", "status", "lag", "parked", "last_error", "rate")
     list_filter = (StatusFilter, KindFilter)
     list_per_page = 50
