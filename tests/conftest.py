@@ -17,7 +17,7 @@ from unittest import mock
 import pytest
 from django.conf import settings
 from django.db import connection, connections
-from django.test import TransactionTestCase
+from django.test import Client, TransactionTestCase
 from django.test.utils import override_settings
 
 from tests import flushing, postgres
@@ -114,6 +114,16 @@ def no_fingerprint_of_patched_code(request: pytest.FixtureRequest) -> Iterator[N
         from eventsourcing_app.aggregates.past.applycode import fingerprint_of  # once Django is set up
 
         fingerprint_of.cache_clear()
+
+
+@pytest.fixture
+def root(db: None) -> Client:
+    """A client of the superuser "root"."""
+    from django.contrib.auth.models import User  # once Django is set up
+
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    return client
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -48,13 +47,6 @@ COUNTERS = "/admin/samples/counter/"
 BOOKS = "/admin/samples/book/"
 VIEW_EVENTS, VIEW_WALLETS = "view_storedevent", "view_wallet"
 VIEW_SUBSCRIPTIONS, VIEW_PARKED = "view_subscription", "view_parkedevent"
-
-
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 @pytest.fixture

@@ -96,13 +96,6 @@ def client_with(*codenames: str, name: str = OWNER, **options: Any) -> Client:
 
 
 @pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
-
-
-@pytest.fixture
 def teller() -> Client:
     return client_with(VIEW, CHANGE, ADD)
 

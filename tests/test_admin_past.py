@@ -27,6 +27,7 @@ from tests.admin_client import client_with, text_of
 from tests.reactions_sample.scene import append_raw
 from tests.samples.ended import Lease
 from tests.samples.factories import add, counter_of, issue_passport, open_wallet, remove_row
+from tests.samples.lease_admins import OwnAndGoneLeases, OwnLeases
 from tests.samples.models import Contract, Counter, Customer, Passport, Wallet
 
 if TYPE_CHECKING:
@@ -64,20 +65,6 @@ class OwnContracts(EventSourcedAdmin[Contract]):
         return super().get_queryset(request).exclude(customer__name="theirs")
 
 
-class OwnLeases(EventSourcedAdmin[Lease]):
-    """Shows some of the rows."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Lease]:
-        return super().get_queryset(request).exclude(code="theirs")
-
-
-class OwnAndGoneLeases(OwnLeases):
-    """Shows those without a row, besides."""
-
-    def may_view_without_row(self, request: HttpRequest, model: Any, stream_key: str) -> bool:
-        return True
-
-
 site = admin.AdminSite()
 site.register(StoredEvent, StoredEventAdmin)
 site.register(Wallet, DiscreetAdmin)
@@ -98,13 +85,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 WALLETS, COUNTERS, LEASES = "/admin/samples/wallet/", "/admin/samples/counter/", "/admin/samples/lease/"
 SEES = ("view_wallet", "view_counter", "view_lease", "view_storedevent")
 PAYLOAD = "view_payload"
-
-
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 @pytest.fixture

@@ -27,13 +27,6 @@ EXACT = re.compile(r"<time [^>]*>\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC</time>")
 
 
 @pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
-
-
-@pytest.fixture
 def account() -> Account:
     """What Ada has done: three events of an account."""
     ada = User.objects.create_user("ada", first_name="Ada", last_name="Byron")

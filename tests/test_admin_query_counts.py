@@ -8,7 +8,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -54,13 +53,6 @@ SCREENS = {
     "act on parked events": (f"{APP}parkedevent/act/retry/?subscription=counts.0", 3),
 }
 """By what it is: its address, and the most queries that it takes, session and user included, on either database."""
-
-
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 def stored(number: int) -> dict[str, str]:

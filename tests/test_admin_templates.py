@@ -10,7 +10,6 @@ from uuid import uuid4
 import django.contrib.admin
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import path
 
@@ -89,13 +88,6 @@ site.register(Subscription, SubscriptionAdmin)
 site.register(ParkedEvent, ParkedEventAdmin)
 site.register(Wallet, EventSourcedAdmin)
 urlpatterns = [path("admin/", site.urls)]
-
-
-@pytest.fixture
-def root(db: None) -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 def pages_of(wallet: Wallet, parked: ParkedEvent) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import path
 
@@ -22,12 +21,13 @@ from tests.samples.catalogue import Article, ArticleAdopted, ArticleRenamed, Sta
 from tests.samples.ended import Lease
 from tests.samples.factories import insert_rows, issue_passport, open_wallet, remove_row
 from tests.samples.habits import Fleet, Ship
+from tests.samples.lease_admins import OwnAndGoneLeases, OwnLeases
 from tests.samples.models import Book, Customer, Passport, Wallet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from django.db.models import Model, QuerySet
+    from django.db.models import Model
     from django.http import HttpRequest
 
 
@@ -47,20 +47,6 @@ class Owner(AuditTrailMixin[Customer], admin.ModelAdmin):  # type: ignore[type-a
 
     def audited(self, request: HttpRequest, obj: Customer) -> Wallet | None:
         return Wallet.objects.filter(owner=obj.name).first()
-
-
-class OwnLeases(EventSourcedAdmin[Lease]):
-    """Shows some of the rows."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Lease]:
-        return super().get_queryset(request).exclude(code="theirs")
-
-
-class OwnAndGoneLeases(OwnLeases):
-    """Shows those without a row, besides."""
-
-    def may_view_without_row(self, request: HttpRequest, model: Any, stream_key: str) -> bool:
-        return True
 
 
 class Articles(EventSourcedAdmin[Article]):
@@ -141,13 +127,6 @@ urlpatterns = [path(f"{site.name}/", site.urls) for site in SITES]
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 SEES = ("view_wallet", "view_lease", "view_storedevent", "view_payload")
-
-
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 def event_page(site: str, event: StoredEvent) -> str:

@@ -42,13 +42,6 @@ PAGE = "/admin/eventsourcing_app/storedevent/correlation/"
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
-
-
 def all_events() -> StoredEventQuerySet:
     return StoredEventQuerySet(StoredEvent)
 

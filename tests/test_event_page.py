@@ -79,13 +79,6 @@ VIEW, PAYLOAD = "view_storedevent", "view_payload"
 pytestmark = [pytest.mark.django_db, pytest.mark.urls(__name__)]
 
 
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
-
-
 def shown(client: Client, event: StoredEvent | int, site: str = "admin") -> Any:
     position = event if isinstance(event, int) else event.position
     response = client.get(f"/{site}/eventsourcing_app/storedevent/{position}/change/")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django import forms
 from django.contrib import admin
-from django.contrib.auth.models import User
 from django.core.exceptions import ValidationError
 from django.db import connection
 from django.forms import inlineformset_factory, modelform_factory, modelformset_factory
@@ -68,13 +67,6 @@ def no_row_drifts(db: None) -> Iterator[None]:
     yield
     if not connection.needs_rollback:
         assert drifts() == []
-
-
-@pytest.fixture
-def root() -> Client:
-    client = Client()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 def filled(form: forms.BaseForm, **changes: Any) -> dict[str, Any]:

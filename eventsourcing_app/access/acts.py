@@ -21,16 +21,15 @@ from eventsourcing_app.access.events import is_text
 from eventsourcing_app.access.masking import PAYLOAD, may_view_payload
 from eventsourcing_app.access.pages import Page
 from eventsourcing_app.access.subscriptions import may_view_subscriptions
-from eventsourcing_app.access.visibility import may_view_events, narrowed, visible_events
-from eventsourcing_app.conf import conf
+from eventsourcing_app.access.visibility import existing_events, may_view_events, visible_events
 from eventsourcing_app.log.connection import log_connection
-from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 from eventsourcing_app.subscriptions.acts import ACTS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from eventsourcing_app.access.visibility import Viewer
+    from eventsourcing_app.log.records import StoredEvent, StoredEventQuerySet
 
 FILTERS: Final = ("subscription", "actor", "act")
 """What acts can be filtered by, each for equality; an act by its wire name."""
@@ -89,7 +88,7 @@ def acts_page(
 def _visible(user: Viewer) -> StoredEventQuerySet:
     """Events among which are the acts that the user may see, to be narrowed to acts."""
     if may_view_subscriptions(user) and not may_view_events(user):
-        return narrowed(StoredEventQuerySet(StoredEvent, using=conf.DATABASE), user)
+        return existing_events(user)
     return visible_events(user)
 
 

@@ -51,8 +51,12 @@ def may_export_events(user: Viewer) -> bool:
 
 def visible_events(user: Viewer) -> StoredEventQuerySet:
     """Return the stored events that the user may see."""
-    events = _all_events()
-    return narrowed(events, user) if may_view_events(user) else events.none()
+    return existing_events(user) if may_view_events(user) else _all_events().none()
+
+
+def existing_events(user: Viewer) -> StoredEventQuerySet:
+    """Return the events that there are for the user, whatever else it may see of them: ask for the permission first."""
+    return narrowed(_all_events(), user)
 
 
 def visible_trail(user: Viewer, aggregate: EventSourcedModel) -> StoredEventQuerySet:
@@ -78,7 +82,7 @@ def naming_narrowed(rows: QuerySet[M], user: Viewer) -> QuerySet[M]:
     """Keep the rows whose ``position`` is that of an event that there is for the user."""
     if conf.VISIBLE_EVENTS is None:
         return rows
-    return rows.filter(position__in=narrowed(_all_events(), user).order_by().values("position"))
+    return rows.filter(position__in=existing_events(user).order_by().values("position"))
 
 
 def narrowed_positions(user: Viewer, positions: set[int]) -> set[int]:

@@ -53,7 +53,7 @@ class ActForm(ReasonForm):
 
     def __init__(self, data: Any = None, *, overview: Overview, hidden: Collection[int] = ()) -> None:
         super().__init__(data)
-        self.overview, self.hidden = overview, hidden
+        self.overview = overview
 
 
 class SkipForm(ActForm):

@@ -126,7 +126,10 @@ class SubscriptionAdmin(SubscriptionColumns):
         known = [] if row is None else overviews([row])
         if not known:
             return self._get_obj_does_not_exist_redirect(request, self.opts, object_id)  # type: ignore[attr-defined]
-        context = {**self._shown(request, known[0]), **(extra_context or {})}
+        context = {
+            **self._shown(request, known[0], hidden=hidden_positions(request.user, known)),
+            **(extra_context or {}),
+        }
         return page(request, self, self.change_form_template, context, title=known[0].row.name)
 
     def history_view(
@@ -163,22 +166,30 @@ class SubscriptionAdmin(SubscriptionColumns):
                 else:
                     self.message_user(request, told, messages.SUCCESS)
                     return HttpResponseRedirect(self._url_of(overview.row.name))
-        return self._act_page(request, chosen, overview, form, seen=seen, status=status)
-
-    def _act_page(
-        self, request: HttpRequest, act: Act, overview: Overview, form: ActForm, *, seen: str, status: int
-    ) -> HttpResponse:
-        seen = seen or _as_seen(overview.row)
         if form.is_bound:  # somebody else may have acted
             overview = next(iter(overviews(list(stored().filter(name=overview.row.name)))), overview)
+            hidden = hidden_positions(request.user, [overview])
+        return self._act_page(request, chosen, overview, form, seen=seen, status=status, hidden=hidden)
+
+    def _act_page(
+        self,
+        request: HttpRequest,
+        act: Act,
+        overview: Overview,
+        form: ActForm,
+        *,
+        seen: str,
+        status: int,
+        hidden: set[int],
+    ) -> HttpResponse:
         name = overview.row.name
-        is_possible = act.name in _offered(overview, hidden=hidden_positions(request.user, [overview]))
+        is_possible = act.name in _offered(overview, hidden=hidden)
         context = {
-            **self._shown(request, overview),
+            **self._shown(request, overview, hidden=hidden),
             "act": act,
             "form": form,
             "is_possible": is_possible,
-            "hidden": [("seen", seen)],
+            "hidden": [("seen", seen or _as_seen(overview.row))],
             "back_url": self._url_of(name),
         }
         crumbs = [Crumb(self._url_of(name), name)]
@@ -186,9 +197,8 @@ class SubscriptionAdmin(SubscriptionColumns):
         title = str(act.title) % {"name": name}
         return page(request, self, self.act_template, context, title=title, crumbs=crumbs, status=status)
 
-    def _shown(self, request: HttpRequest, overview: Overview) -> dict[str, Any]:
+    def _shown(self, request: HttpRequest, overview: Overview, *, hidden: set[int]) -> dict[str, Any]:
         row, user, links = overview.row, request.user, Links(self.admin_site, request)
-        hidden = hidden_positions(user, [overview])
         definition = registry.get(row.name)
         hides_reason = row.status_reason and not shows_reason(user, overview, hidden=hidden)
         possible = _offered(overview, hidden=hidden) if may_operate(user) else ()
