@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.contrib import admin
-from django.db import models
 from django.utils.html import format_html
 from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
@@ -14,16 +13,15 @@ from eventsourcing_app.admin.audit import AuditTrailMixin
 from eventsourcing_app.admin.audited import shown_fields
 from eventsourcing_app.admin.commands import CommandsMixin
 from eventsourcing_app.admin.read_only import ReadOnlyAdmin, may_view_any_row
-from eventsourcing_app.admin.state_moments import tell_in_utc
+from eventsourcing_app.admin.state_fields import tell_form_as_history, tell_list_in_utc
 from eventsourcing_app.admin.times import relative, utc
-from eventsourcing_app.admin.values import NOTHING, currency_of, value_of_field
+from eventsourcing_app.admin.values import NOTHING
 from eventsourcing_app.aggregates.model import EventSourcedModel
 from eventsourcing_app.aggregates.recording import OF_THE_EVENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from django.contrib.admin.helpers import AdminForm
     from django.contrib.admin.views.main import ChangeList
     from django.http import HttpRequest, HttpResponse
 
@@ -62,12 +60,12 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
 
     def get_changelist_instance(self, request: HttpRequest) -> ChangeList:
         changelist = super().get_changelist_instance(request)
-        tell_in_utc(self, changelist)
+        tell_list_in_utc(self, changelist)
         return changelist
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         if (obj := kwargs.get("obj")) is not None:
-            _tell_as_history_does(context["adminform"], obj, shown_fields(self, request, obj))
+            tell_form_as_history(context["adminform"], obj, shown_fields(self, request, obj))
         return super().render_change_form(request, context, *args, **kwargs)
 
     def lookup_allowed(self, lookup: str, value: Any, request: HttpRequest | None = None) -> bool:
@@ -115,30 +113,3 @@ class EventSourcedAdmin(AuditTrailMixin[A], CommandsMixin[A], ReadOnlyAdmin[A]):
 
 def _state_fields(model: type[EventSourcedModel]) -> Sequence[str]:
     return [field.name for field in model._meta.concrete_fields if field.name not in OF_THE_EVENT]
-
-
-def _tell_as_history_does(form: AdminForm, obj: EventSourcedModel, shown: Sequence[str]) -> None:
-    """Show amounts and moments as the history below does: Django groups no digits, and names no zone of its times."""
-    currency = currency_of(vars(obj), shown)
-    told = {
-        column.name: _told(column, currency)
-        for column in type(obj)._meta.concrete_fields
-        if isinstance(column, (models.DecimalField, models.DateTimeField)) and column.name in form.readonly_fields
-    }
-
-    def within(names: Any) -> Any:
-        if isinstance(names, (list, tuple)):
-            return [within(name) for name in names]
-        return told.get(names, names)
-
-    form.fieldsets = [(title, {**options, "fields": within(options["fields"])}) for title, options in form.fieldsets]
-    readonly: list[Any] = [*form.readonly_fields, *told.values()]
-    form.readonly_fields = readonly
-
-
-def _told(column: models.Field[Any, Any], currency: str) -> Callable[[EventSourcedModel], str]:
-    def told(obj: EventSourcedModel) -> str:
-        return value_of_field(type(obj), column.name, getattr(obj, column.attname), currency=currency)
-
-    told.__name__ = column.name  # by which the page finds its help text, and a style sheet the field
-    return admin.display(description=column.verbose_name)(told)

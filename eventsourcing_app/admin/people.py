@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.contrib.admin.utils import quote
 from django.contrib.auth import get_user_model
-from django.core.exceptions import ValidationError
 from django.urls import NoReverseMatch, reverse
 from django.utils.html import format_html
 
+from eventsourcing_app.admin.keys import key_in
 from eventsourcing_app.admin.links import linked
 
 if TYPE_CHECKING:
@@ -60,14 +60,7 @@ def told(actor: str, links: Links, known: Mapping[str, Person]) -> SafeString | 
 
 def _key_of(actor: str) -> Any:
     """Return the primary key of the user that an actor names, if it can be one."""
-    if not actor.startswith(_PREFIX):
-        return None
-    try:
-        key = get_user_model()._meta.pk.to_python(actor.removeprefix(_PREFIX))
-    except (ValidationError, ValueError, TypeError):
-        return None
-    # A number that no column holds is not worth a query, and SQLite would refuse it.
-    return None if isinstance(key, int) and abs(key) >= 2**63 else key
+    return key_in(actor.removeprefix(_PREFIX), get_user_model()._meta.pk) if actor.startswith(_PREFIX) else None
 
 
 def _name_of(user: Any) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from django.core.exceptions import ValidationError
 from django.db import DatabaseError
 from django.db.models import Model
 
 from eventsourcing_app.access.streams import models_by_stream_type
-from eventsourcing_app.aggregates.keys import pk_of
+from eventsourcing_app.admin.keys import key_in
+from eventsourcing_app.aggregates.keys import key_field
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from eventsourcing_app.log.records import StoredEvent
 
 logger = logging.getLogger(__name__)
-_LARGEST_KEY = 2**63
 
 
 def names_of_streams(
@@ -41,7 +40,7 @@ def names_of_streams(
         model = models.get(event.stream_type)
         if model is None or event.version is None or model.__str__ is Model.__str__:
             continue
-        if (key := _key_of(model, event.stream_key)) is not None:
+        if (key := key_in(event.stream_key, key_field(model))) is not None:
             keys.setdefault(model, {}).setdefault(key, set()).add((event.stream_type, event.stream_key))
     names = {}
     for model, streams in keys.items():
@@ -71,12 +70,3 @@ def _rows(site: AdminSite, request: HttpRequest, model: type[EventSourcedModel],
     if related:
         rows = rows.select_related(*(() if related is True else related))
     return [row for row in rows if shown.has_view_or_change_permission(request, row)]
-
-
-def _key_of(model: type[EventSourcedModel], stream_key: str) -> Any:
-    try:
-        key = pk_of(model, stream_key)
-    except (ValidationError, ValueError, TypeError, ArithmeticError):
-        return None
-    # A number that no column holds is not worth a query, and SQLite would refuse it.
-    return None if isinstance(key, int) and abs(key) >= _LARGEST_KEY else key
